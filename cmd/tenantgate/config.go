@@ -1,0 +1,270 @@
+package main
+
+import (
+	"net"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is what one node needs to start; its comments are the manual and configs/example.yaml shows
+// every key with its default. Tenants, routes, identities and credentials are not here: they are
+// objects of the registry, changed by commands on the running server.
+//
+// Relative paths are relative to the directory of the configuration file. Keys marked [restart] are
+// read once; SIGHUP puts the others in force.
+type Config struct {
+	// Listen is the host:port on which callers are served over TLS. Port 0 takes a free one. [restart]
+	Listen string `yaml:"listen"`
+
+	// ServerNames are the DNS names and IP addresses in the certificate that callers see, issued and
+	// renewed by the CA below. The first one also serves clients that send no SNI.
+	ServerNames []string `yaml:"server_names"`
+
+	// Database is the SQL database: the path of an SQLite file, or postgres://... [restart]
+	Database string `yaml:"database"`
+
+	// KeyFile holds the key under which secrets in the database are encrypted. Back it up apart from
+	// the database: one is worthless without the other. [restart]
+	KeyFile string `yaml:"key_file"`
+
+	CA     CAConfig     `yaml:"ca"`
+	Admin  AdminConfig  `yaml:"admin"`
+	Record RecordConfig `yaml:"record"`
+	Log    LogConfig    `yaml:"log"`
+	Limits LimitsConfig `yaml:"limits"`
+}
+
+// CAConfig says where the CA lives.
+type CAConfig struct {
+	// Dir holds root_ca.crt, intermediate_ca.crt and their encrypted keys. The certificates are read
+	// again on SIGHUP; an empty or broken one is refused and the old ones stay. [restart for a new path]
+	Dir string `yaml:"dir"`
+
+	// PassphraseFile holds the passphrase of the CA's keys. [restart]
+	PassphraseFile string `yaml:"passphrase_file"`
+
+	// TrustDomain is the first part of every identity's name in a certificate:
+	// spiffe://TRUST_DOMAIN/identity/NAME. Changing it makes every certificate out there foreign. [restart]
+	TrustDomain string `yaml:"trust_domain"`
+}
+
+// AdminConfig says how the running server is administered.
+type AdminConfig struct {
+	// Socket is the Unix socket that the commands use; only the server's user may open it. "" = none. [restart]
+	Socket string `yaml:"socket"`
+
+	// Listen is the host:port of the admin listener (TLS): /v1 for certificates of the admin profile,
+	// /healthz, /readyz and /metrics for everybody who can reach it. "" = none. [restart]
+	Listen string `yaml:"listen"`
+}
+
+// RecordConfig says where access records go.
+type RecordConfig struct {
+	// Access is the file that gets one JSON line a request, or "-" for standard output. SIGHUP opens it
+	// again, after a rotation. While it cannot be written, requests are refused. [restart for a new path]
+	Access string `yaml:"access"`
+}
+
+// LogConfig is about the server's own messages, on standard error.
+type LogConfig struct {
+	// Level is debug, info, warn or error.
+	Level string `yaml:"level"`
+
+	// Format is text or json. [restart]
+	Format string `yaml:"format"`
+}
+
+// LimitsConfig bounds what one caller may cost.
+type LimitsConfig struct {
+	// HeaderBytes bounds the request line and headers.
+	HeaderBytes Size `yaml:"header_bytes"`
+
+	// HandshakeTimeout is the time a TLS handshake may take.
+	HandshakeTimeout Duration `yaml:"handshake_timeout"`
+
+	// HeaderTimeout is the time from a request's first byte to the end of its headers.
+	HeaderTimeout Duration `yaml:"header_timeout"`
+
+	// IdleTimeout is the time a connection may stay open between requests.
+	IdleTimeout Duration `yaml:"idle_timeout"`
+
+	// DrainTimeout is the time requests in flight get to finish after SIGTERM.
+	DrainTimeout Duration `yaml:"drain_timeout"`
+}
+
+// defaultConfig is the configuration when the file says nothing.
+func defaultConfig() Config {
+	return Config{
+		Listen:      ":8443",
+		ServerNames: []string{"localhost"},
+		Database:    "tenantgate.db",
+		KeyFile:     "keys/master.key",
+		CA: CAConfig{
+			Dir:            "ca",
+			PassphraseFile: "keys/ca-passphrase",
+			TrustDomain:    "tenantgate.internal",
+		},
+		Admin:  AdminConfig{Socket: "admin.sock", Listen: "127.0.0.1:9443"},
+		Record: RecordConfig{Access: "access.log"},
+		Log:    LogConfig{Level: "info", Format: "text"},
+		Limits: LimitsConfig{
+			HeaderBytes:      32 << 10,
+			HandshakeTimeout: Duration(10 * time.Second),
+			HeaderTimeout:    Duration(10 * time.Second),
+			IdleTimeout:      Duration(2 * time.Minute),
+			DrainTimeout:     Duration(30 * time.Second),
+		},
+	}
+}
+
+// invalidKey is a configuration key whose value cannot be used.
+type invalidKey struct{ key, problem string }
+
+func (e *invalidKey) Error() string { return e.key + ": " + e.problem }
+
+// validate refuses what no server could run on. The first problem is returned as an *invalidKey.
+func (c *Config) validate() error {
+	checks := []struct{ key, problem string }{
+		{"listen", addressProblem(c.Listen)},
+		{"server_names", serverNamesProblem(c.ServerNames)},
+		{"database", requiredProblem(c.Database)},
+		{"key_file", requiredProblem(c.KeyFile)},
+		{"ca.dir", requiredProblem(c.CA.Dir)},
+		{"ca.passphrase_file", requiredProblem(c.CA.PassphraseFile)},
+		{"ca.trust_domain", trustDomainProblem(c.CA.TrustDomain)},
+		{"record.access", requiredProblem(c.Record.Access)},
+		{"log.level", choiceProblem(c.Log.Level, "debug", "info", "warn", "error")},
+		{"log.format", choiceProblem(c.Log.Format, "text", "json")},
+		{"limits.header_bytes", rangeProblem(c.Limits.HeaderBytes, 1<<10, 1<<20)},
+		{"limits.handshake_timeout", rangeProblem(c.Limits.HandshakeTimeout, Duration(time.Second), Duration(5*time.Minute))},
+		{"limits.header_timeout", rangeProblem(c.Limits.HeaderTimeout, Duration(time.Second), Duration(5*time.Minute))},
+		{"limits.idle_timeout", rangeProblem(c.Limits.IdleTimeout, Duration(time.Second), Duration(time.Hour))},
+		{"limits.drain_timeout", rangeProblem(c.Limits.DrainTimeout, 0, Duration(time.Hour))},
+	}
+	if c.Admin.Listen != "" {
+		checks = append(checks, invalidKey{"admin.listen", addressProblem(c.Admin.Listen)})
+	} else if c.Admin.Socket == "" {
+		checks = append(checks, invalidKey{"admin.socket", "neither admin.socket nor admin.listen is set: nothing could administer the server"})
+	}
+	for _, check := range checks {
+		if check.problem != "" {
+			return &invalidKey{check.key, check.problem}
+		}
+	}
+	return nil
+}
+
+func requiredProblem(s string) string {
+	if s == "" {
+		return "a value is required"
+	}
+	return ""
+}
+
+func addressProblem(s string) string {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return strconv.Quote(s) + " is not host:port, such as 0.0.0.0:8443 or :8443"
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return strconv.Quote(port) + " is not a port between 0 and 65535"
+	}
+	return ""
+}
+
+func serverNamesProblem(names []string) string {
+	if len(names) == 0 {
+		return "at least one name is required"
+	}
+	for _, name := range names {
+		if net.ParseIP(name) == nil && !isDNSName(name) {
+			return strconv.Quote(name) + " is neither a DNS name nor an IP address"
+		}
+	}
+	return ""
+}
+
+func trustDomainProblem(s string) string {
+	if !isDNSName(s) || s != strings.ToLower(s) {
+		return strconv.Quote(s) + " is not a trust domain: lower-case letters, digits, dots and hyphens, such as example.internal"
+	}
+	return ""
+}
+
+// isDNSName accepts host names of letters, digits and hyphens (RFC 1123 section 2.1); no wildcards.
+func isDNSName(s string) bool {
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for _, r := range label {
+			if r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func choiceProblem(s string, choices ...string) string {
+	if slices.Contains(choices, s) {
+		return ""
+	}
+	return strconv.Quote(s) + " is not one of " + strings.Join(choices, ", ")
+}
+
+func rangeProblem[T interface {
+	~int64
+	String() string
+}](v, low, high T) string {
+	if v < low || v > high {
+		return v.String() + " is not between " + low.String() + " and " + high.String()
+	}
+	return ""
+}
+
+// resolve makes the paths absolute, relative ones seen from dir.
+func (c *Config) resolve(dir string) {
+	for _, path := range []*string{&c.KeyFile, &c.CA.Dir, &c.CA.PassphraseFile, &c.Admin.Socket} {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = filepath.Join(dir, *path)
+		}
+	}
+	if c.Record.Access != "-" && !filepath.IsAbs(c.Record.Access) {
+		c.Record.Access = filepath.Join(dir, c.Record.Access)
+	}
+	if !strings.Contains(c.Database, "://") && !filepath.IsAbs(c.Database) {
+		c.Database = filepath.Join(dir, c.Database)
+	}
+}
+
+// needRestart names the keys that differ between c and next and that SIGHUP cannot put in force.
+func (c *Config) needRestart(next *Config) []string {
+	var keys []string
+	for _, k := range []struct {
+		key     string
+		changed bool
+	}{
+		{"listen", c.Listen != next.Listen},
+		{"database", c.Database != next.Database},
+		{"key_file", c.KeyFile != next.KeyFile},
+		{"ca.dir", c.CA.Dir != next.CA.Dir},
+		{"ca.passphrase_file", c.CA.PassphraseFile != next.CA.PassphraseFile},
+		{"ca.trust_domain", c.CA.TrustDomain != next.CA.TrustDomain},
+		{"admin.socket", c.Admin.Socket != next.Admin.Socket},
+		{"admin.listen", c.Admin.Listen != next.Admin.Listen},
+		{"record.access", c.Record.Access != next.Record.Access},
+		{"log.format", c.Log.Format != next.Log.Format},
+	} {
+		if k.changed {
+			keys = append(keys, k.key)
+		}
+	}
+	return keys
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+)
+
+// checkKeyFiles looks at the files that hold secrets: they must be there, not be empty, and be
+// readable by their owner only.
+func checkKeyFiles(cfg *Config) error {
+	for _, f := range []struct{ key, path string }{
+		{"key_file", cfg.KeyFile},
+		{"ca.passphrase_file", cfg.CA.PassphraseFile},
+	} {
+		if _, err := readSecretFile(f.path); err != nil {
+			return hinted(fmt.Errorf("%s: %w", f.key, err), "tenantgate init DIR makes it")
+		}
+	}
+	return nil
+}
+
+// readSecretFile reads a file that holds one secret. Group and others must have no access to it, or
+// whoever may log in to the machine would hold the keys of every tenant.
+func readSecretFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading secret: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("reading secret %s: %w", path, err)
+	}
+	if info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+		return nil, hinted(fmt.Errorf("reading secret %s: its mode %04o lets others read it", path, info.Mode().Perm()), "chmod 600 %s", path)
+	}
+	b, err := readAtMost(f, 1<<20)
+	if err != nil {
+		return nil, fmt.Errorf("reading secret %s: %w", path, err)
+	}
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil, fmt.Errorf("reading secret %s: the file is empty", path)
+	}
+	return b, nil
+}
