@@ -1,0 +1,99 @@
+package token
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// backoff is the memory of a source's failures. It is guarded by its owner's mutex.
+type backoff struct {
+	failures int
+	until    instant
+	err      *Error
+}
+
+// holds returns the remembered error while the server is to be left alone, else nil.
+func (b *backoff) holds(now instant) *Error {
+	if b.err != nil && now < b.until {
+		return b.err
+	}
+	return nil
+}
+
+func (b *backoff) reset() { *b = backoff{} }
+
+// fail remembers err and returns it with the time of the next try. An err that has one already (a held client) keeps it.
+func (b *backoff) fail(s *Source, err *Error, now instant) *Error {
+	b.failures++
+	if err.Until.IsZero() {
+		b.until = now + s.e.pause(b.failures, err.RetryAfter)
+	} else {
+		b.until = err.Until.Sub(s.base)
+	}
+	remembered := *err
+	remembered.Until = s.at(b.until)
+	b.err = &remembered
+	return b.err
+}
+
+// pause is the time to leave a server alone after its n-th failure in a row: exponential, half of it random, and no shorter
+// than what the server asked for within bounds.
+func (e *Engine) pause(n int, retryAfter time.Duration) time.Duration {
+	lowest, highest := orDuration(e.BackoffMin, time.Second), orDuration(e.BackoffMax, time.Minute)
+	d := highest
+	if n-1 < 32 && lowest<<(n-1) > 0 {
+		d = min(lowest<<(n-1), highest)
+	}
+	d = d/2 + rand.N(d/2+1)
+	return max(d, min(retryAfter, e.retryAfterMax()))
+}
+
+// client is what the sources of one credential share: the server counts failed log-ons by client, not by scope.
+type client struct {
+	gate chan struct{} // holds one element while a request of this client is under way
+
+	mu       sync.Mutex // guards what follows
+	refusals int
+	until    instant
+	err      *Error
+}
+
+// holds returns the refusal while the client is held, else nil.
+func (c *client) holds(now instant) *Error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil && now < c.until {
+		return c.err
+	}
+	return nil
+}
+
+func (c *client) accepted() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refusals, c.until, c.err = 0, 0, nil
+}
+
+// refused counts a refusal and, from the last allowed try on, holds the client. Other errors pass unchanged.
+func (c *client) refused(s *Source, err *Error, now instant) *Error {
+	if err.Step != StepRefused {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refusals++
+	tries := s.e.RefusedTries
+	if tries <= 0 {
+		tries = 2
+	}
+	if c.refusals < tries {
+		return err
+	}
+	hold := orDuration(s.e.RefusedHold, 15*time.Minute) << min(c.refusals-tries, 2)
+	c.until = now + max(hold, min(err.RetryAfter, s.e.retryAfterMax()))
+	held := *err
+	held.Until = s.at(c.until)
+	c.err = &held
+	return c.err
+}

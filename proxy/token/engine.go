@@ -1,0 +1,209 @@
+package token
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Engine holds the sources of a process. The zero value works; set the fields before the first call and not after. All its
+// methods are safe for concurrent use. An Engine must not be copied.
+type Engine struct {
+	// Timeout bounds one fetch, from connecting to the last byte of the answer. 0 means 10 s.
+	Timeout time.Duration
+	// MaxBody bounds the token endpoint's answer in bytes. 0 means 1 MiB.
+	MaxBody int64
+	// DefaultLifetime is taken when the server tells none: expires_in missing, zero, negative or unreadable. 0 means 5 min.
+	DefaultLifetime time.Duration
+	// MaxLifetime caps what a server tells. 0 means 7 days.
+	MaxLifetime time.Duration
+	// ExpiryMargin is how long before its end a token is no longer handed out, at most a tenth of its lifetime. 0 means 10 s.
+	ExpiryMargin time.Duration
+	// RefreshAt is the part of a token's lifetime after which it is refreshed, between 0 and 1. 0 means 0.5.
+	RefreshAt float64
+	// MaxAge caps the age at which a token in use is refreshed, because a tenant may rotate its signing keys (TENANTS.md
+	// 2.4). An older token is still served while nothing better exists. 0 means 2 h.
+	MaxAge time.Duration
+	// Jitter is the part of the delay by which a refresh may come earlier, at random, so that tokens that were fetched
+	// together are not refreshed together. 0 means 0.1; negative means none.
+	Jitter float64
+	// KeepWarm is how long after its last use a token is still refreshed without being asked for. 0 means 2 h.
+	KeepWarm time.Duration
+	// BackoffMin is the pause after a first failure; it doubles with each further one up to BackoffMax, and half of it is
+	// random. 0 means 1 s and 1 min.
+	BackoffMin, BackoffMax time.Duration
+	// RetryAfterMax bounds what a server may ask for with Retry-After. 0 means 15 min.
+	RetryAfterMax time.Duration
+	// RefusedTries is how often a client that the server refuses is tried before it is held. 0 means 2.
+	RefusedTries int
+	// RefusedHold is how long such a client is held; it doubles with each further refusal, four times RefusedHold at most.
+	// It counts for all scopes of the credential together. 0 means 15 min.
+	RefusedHold time.Duration
+	// RejectCooldown is how long after an eviction by [Source.Reject] no other token is evicted. 0 means 30 s.
+	RejectCooldown time.Duration
+
+	// Dial connects to the token endpoint. nil means a [net.Dialer].
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Proxy chooses an outbound HTTP proxy. nil means none; the environment is not read.
+	Proxy func(*http.Request) (*url.URL, error)
+	// Observe is called after each fetch that was begun, outside of all locks, from the fetch's goroutine. nil means not.
+	Observe func(Fetch)
+	// Logger gets a line for each failure and each recovery. nil means none.
+	Logger *slog.Logger
+
+	lastID atomic.Uint64
+
+	mu      sync.RWMutex // guards what follows; held for map operations only
+	base    time.Time    // the zero of all instants kept as durations; set with the first source
+	sources map[sourceKey]*Source
+	clients map[string]*client // by credential ID
+	closed  bool
+}
+
+// sourceKey is a struct and not a joined string, so that no two pairs can meet.
+type sourceKey struct{ id, scope string }
+
+// Fetch describes one request to a token endpoint, for metrics. It carries no secret.
+type Fetch struct {
+	CredentialID string
+	Scope        string
+	Host         string        // host and port of the token endpoint
+	Background   bool          // no caller waited for it when it began
+	Duration     time.Duration // of the exchange
+	Lifetime     time.Duration // of the token as taken over, 0 on error
+	LifetimeTold bool          // false when DefaultLifetime had to be taken
+	Err          *Error        // nil if there is a token
+}
+
+// State is what is known of one source, for metrics, readiness and checks. It carries no secret.
+type State struct {
+	CredentialID string
+	Scope        string
+	Host         string    // host and port of the token endpoint
+	Valid        bool      // a token is at hand
+	Obtained     time.Time // when the token at hand was asked for, zero if there is none
+	Expires      time.Time // when it ends, zero if there is none
+	Fetching     bool      // a request is under way
+	Fetches      uint64    // requests that were begun
+	Failures     uint64    // of these, how many gave no token
+	LastError    *Error    // of the last fetch, nil if it succeeded
+}
+
+// Source returns the source of the credential and its scope, making it if need be. A credential with the same ID and scope
+// but another content replaces the old source, which refuses from then on. The credential is not checked here: an impossible
+// one gives an error at [Source.Token].
+func (e *Engine) Source(c Credential) *Source {
+	key := sourceKey{c.ID, c.Scope}
+	e.mu.RLock()
+	s := e.sources[key]
+	e.mu.RUnlock()
+	if s != nil && s.cred.same(c) {
+		return s
+	}
+	e.mu.Lock()
+	s, replaced := e.sourceLocked(key, c)
+	e.mu.Unlock()
+	if replaced != nil {
+		replaced.drop()
+	}
+	return s
+}
+
+func (e *Engine) sourceLocked(key sourceKey, c Credential) (s, replaced *Source) {
+	if e.sources == nil {
+		e.sources = make(map[sourceKey]*Source)
+		e.clients = make(map[string]*client)
+		e.base = time.Now()
+	}
+	if old := e.sources[key]; old != nil {
+		if old.cred.same(c) {
+			return old, nil
+		}
+		replaced = old
+		if e.clients[c.ID] == old.client {
+			delete(e.clients, c.ID) // what was refused was another client
+		}
+	}
+	cl := e.clients[c.ID]
+	if cl == nil {
+		cl = &client{gate: make(chan struct{}, 1)}
+		e.clients[c.ID] = cl
+	}
+	s = newSource(e, c, cl)
+	if e.closed {
+		s.drop()
+		return s, replaced
+	}
+	e.sources[key] = s
+	return s, replaced
+}
+
+// Drop forgets all tokens of the credential, cancels what is under way for it and makes its sources refuse with
+// [ErrDropped]. It is called when a credential is changed, removed, or its identity disabled. It returns at once.
+func (e *Engine) Drop(credentialID string) {
+	var dropped []*Source
+	e.mu.Lock()
+	for key, s := range e.sources {
+		if key.id == credentialID {
+			dropped = append(dropped, s)
+			delete(e.sources, key)
+		}
+	}
+	delete(e.clients, credentialID)
+	e.mu.Unlock()
+	for _, s := range dropped {
+		s.drop()
+	}
+}
+
+// States returns the state of every source, ordered by credential ID and scope.
+func (e *Engine) States() []State {
+	e.mu.RLock()
+	sources := make([]*Source, 0, len(e.sources))
+	for _, s := range e.sources {
+		sources = append(sources, s)
+	}
+	e.mu.RUnlock()
+	states := make([]State, len(sources))
+	for i, s := range sources {
+		states[i] = s.State()
+	}
+	slices.SortFunc(states, func(a, b State) int {
+		return cmp.Or(cmp.Compare(a.CredentialID, b.CredentialID), cmp.Compare(a.Scope, b.Scope))
+	})
+	return states
+}
+
+// Close drops every credential for good: later sources refuse as well. It waits for nothing.
+func (e *Engine) Close() {
+	e.mu.Lock()
+	e.closed = true
+	sources := e.sources
+	e.sources, e.clients = nil, nil
+	e.mu.Unlock()
+	for _, s := range sources {
+		s.drop()
+	}
+}
+
+func orDuration(d, zero time.Duration) time.Duration {
+	if d == 0 {
+		return zero
+	}
+	return d
+}
+
+func (e *Engine) timeout() time.Duration         { return orDuration(e.Timeout, 10*time.Second) }
+func (e *Engine) defaultLifetime() time.Duration { return orDuration(e.DefaultLifetime, 5*time.Minute) }
+func (e *Engine) maxLifetime() time.Duration     { return orDuration(e.MaxLifetime, 7*24*time.Hour) }
+func (e *Engine) keepWarm() time.Duration        { return orDuration(e.KeepWarm, 2*time.Hour) }
+func (e *Engine) retryAfterMax() time.Duration   { return orDuration(e.RetryAfterMax, 15*time.Minute) }
+func (e *Engine) rejectCooldown() time.Duration  { return orDuration(e.RejectCooldown, 30*time.Second) }
+func (e *Engine) maxBody() int64                 { return cmp.Or(e.MaxBody, 1<<20) }

@@ -1,0 +1,208 @@
+package token
+
+import (
+	"context"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Source gives the tokens of one credential and scope. It is made by [Engine.Source] and safe for concurrent use.
+type Source struct {
+	e      *Engine
+	cred   Credential
+	host   string
+	client *client
+	base   time.Time // instants are kept as time since base: one read of the monotonic clock on the hot path
+
+	current atomic.Pointer[held] // what callers get; nil when there is none
+	nextTry atomic.Int64         // instant from which a call nudges a refresh; never while one is under way or held back
+	lastUse atomic.Int64         // instant of the last call, to the minute
+
+	ctx    context.Context // ends when the source is dropped
+	cancel context.CancelFunc
+
+	mu        sync.Mutex // guards what follows; never held across the network
+	flight    *flight    // the request under way, nil if none
+	suspect   *held      // evicted by Reject and not yet replaced
+	lastEvict instant    // of the last eviction by Reject
+	backoff   backoff
+	timer     *time.Timer
+	fetches   uint64
+	failures  uint64
+	lastError *Error
+	dropped   bool
+}
+
+// instant is the time since the engine's base.
+type instant = time.Duration
+
+const never instant = math.MaxInt64
+
+// held is a token with its times; immutable.
+type held struct {
+	token     Token
+	obtained  instant
+	refreshAt instant
+	usable    instant // up to here it is handed out
+	expires   instant
+}
+
+// flight is one request under way and all who wait for it. token or err are set before done is closed.
+type flight struct {
+	done       chan struct{}
+	background bool
+	held       *held
+	err        *Error
+}
+
+func newSource(e *Engine, c Credential, cl *client) *Source {
+	s := &Source{e: e, cred: c, host: hostOf(c.TokenURL), client: cl, base: e.base, lastEvict: -1 << 62}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.nextTry.Store(int64(never))
+	return s
+}
+
+func (s *Source) now() instant           { return time.Since(s.base) }
+func (s *Source) at(i instant) time.Time { return s.base.Add(i) }
+func (h *held) good(now instant) bool    { return h != nil && now < h.usable }
+func (s *Source) warm(now instant) bool  { return now-instant(s.lastUse.Load()) <= s.e.keepWarm() }
+
+// Token returns the token at hand or, when there is none that is valid, the one that a single request for all waiting
+// callers brings. Its error is an [*Error]. The context bounds this caller's wait only: the request goes on for the others
+// and for the next. Within a back-off the remembered error comes at once and no request is made.
+func (s *Source) Token(ctx context.Context) (Token, error) {
+	now := s.now()
+	h := s.current.Load()
+	if !h.good(now) {
+		return s.wait(ctx)
+	}
+	if now-instant(s.lastUse.Load()) > time.Minute {
+		s.lastUse.Store(int64(now))
+	}
+	if now >= instant(s.nextTry.Load()) {
+		s.nudge()
+	}
+	return h.token, nil
+}
+
+// wait is Token without a valid token at hand.
+func (s *Source) wait(ctx context.Context) (Token, error) {
+	if err := ctx.Err(); err != nil {
+		return Token{}, s.interrupted(err)
+	}
+	s.mu.Lock()
+	now := s.now()
+	s.lastUse.Store(int64(now))
+	if s.dropped {
+		s.mu.Unlock()
+		return Token{}, s.refuse()
+	}
+	if h := s.current.Load(); h.good(now) {
+		s.mu.Unlock()
+		return h.token, nil
+	}
+	f := s.flight
+	if f == nil {
+		if err := s.backoff.holds(now); err != nil {
+			s.mu.Unlock()
+			return Token{}, err
+		}
+		f = s.begin(false)
+	}
+	s.mu.Unlock()
+
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		return Token{}, s.interrupted(ctx.Err())
+	}
+	if f.err == nil {
+		return f.held.token, nil
+	}
+	if h := s.current.Load(); h.good(s.now()) {
+		return h.token, nil // the one that was rejected: see land
+	}
+	return Token{}, f.err
+}
+
+func (s *Source) interrupted(cause error) *Error {
+	return &Error{Step: StepWait, Host: s.host, Description: cause.Error(), cause: cause}
+}
+
+func (s *Source) refuse() *Error {
+	return &Error{Step: StepDropped, Host: s.host, Description: ErrDropped.Error(), cause: ErrDropped}
+}
+
+// nudge begins a refresh in the background, unless one is under way or held back.
+func (s *Source) nudge() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if s.dropped || s.flight != nil || now < instant(s.nextTry.Load()) || s.backoff.holds(now) != nil {
+		return
+	}
+	s.begin(true)
+}
+
+// Reject tells that the tenant answered 401 to t, and reports whether asking for a token and sending the request once more
+// is worth it. It evicts t if it is the token at hand; a token that has replaced t already stays. It returns false when a
+// token was evicted within the cool-down before: then the token was fresh and the 401 is the application's own, and
+// evicting again would only make a storm of token requests. An evicted token serves again if no other can be had.
+func (s *Source) Reject(t Token) (retry bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dropped || t.ID == 0 {
+		return false
+	}
+	now := s.now()
+	h := s.current.Load()
+	switch {
+	case h.good(now) && h.token.ID != t.ID:
+		return true // replaced meanwhile
+	case !h.good(now):
+		// Evicted or expired: the next call brings another one, unless the server is being left alone and the next call
+		// would hand out the very same.
+		return s.flight != nil || s.backoff.holds(now) == nil
+	case now-s.lastEvict < s.e.rejectCooldown():
+		return false
+	}
+	if s.flight == nil && s.backoff.holds(now) != nil {
+		return false // nothing better can be had: keep it
+	}
+	s.lastEvict = now
+	s.suspect = h
+	s.current.Store(nil)
+	return true
+}
+
+// State returns what is known of the source.
+func (s *Source) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := State{CredentialID: s.cred.ID, Scope: s.cred.Scope, Host: s.host, Fetching: s.flight != nil,
+		Fetches: s.fetches, Failures: s.failures, LastError: s.lastError}
+	if h := s.current.Load(); h.good(s.now()) {
+		st.Valid, st.Obtained, st.Expires = true, s.at(h.obtained), s.at(h.expires)
+	}
+	return st
+}
+
+// drop cancels what is under way and refuses from now on.
+func (s *Source) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropped = true
+	s.current.Store(nil)
+	s.suspect = nil
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	if f := s.flight; f != nil {
+		s.flight = nil
+		f.err = s.refuse()
+		close(f.done) // nobody waits for the network to notice
+	}
+	s.cancel()
+}
