@@ -1,0 +1,145 @@
+package pki
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"time"
+
+	"go.step.sm/crypto/pemutil"
+)
+
+// InitOptions says what CA to make.
+type InitOptions struct {
+	// Dir gets the four files; it is made (0700) if missing.
+	Dir string
+	// Passphrase encrypts both keys (PKCS#8, PBES2 with AES-256). Required.
+	Passphrase []byte
+	// TrustDomain is the authority part of the SPIFFE IDs this CA will issue, such as tenantgate.internal. Required.
+	TrustDomain string
+	// Name begins the subjects: "<Name> Root CA". Default: the trust domain.
+	Name string
+	// KeyType of root and intermediate: P-256 (default), RSA-2048, RSA-3072 or RSA-4096 for clients without ECDSA.
+	KeyType string
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+const (
+	rootLifetime         = 10 * 365 * 24 * time.Hour
+	intermediateLifetime = 5 * 365 * 24 * time.Hour
+	backdate             = time.Minute // for clocks that are behind
+)
+
+// Init makes a root (10 years) and an intermediate (5 years, path length 0) with encrypted keys, in files that only the
+// owner reads (certificates 0644, keys 0600). It writes all four files or none and never overwrites one ([ErrExists]).
+func Init(o InitOptions) error {
+	if len(o.Passphrase) == 0 {
+		return &FileError{Path: o.Dir, Problem: "no passphrase given for the CA's keys", Hint: "an unencrypted CA key is not offered"}
+	}
+	if err := checkTrustDomain(o.TrustDomain); err != nil {
+		return err
+	}
+	switch o.KeyType {
+	case "", P256, P384, RSA2048, RSA3072, RSA4096:
+	default:
+		return fmt.Errorf("making the CA: key type %q: use P-256, P-384, RSA-2048, RSA-3072 or RSA-4096", o.KeyType)
+	}
+	if o.Name == "" {
+		o.Name = o.TrustDomain
+	}
+	now := time.Now()
+	if o.Now != nil {
+		now = o.Now()
+	}
+	rootKey, err := GenerateKey(o.KeyType)
+	if err != nil {
+		return fmt.Errorf("making the root key: %w", err)
+	}
+	interKey, err := GenerateKey(o.KeyType)
+	if err != nil {
+		return fmt.Errorf("making the intermediate key: %w", err)
+	}
+	root, err := signAuthority(o.Name+" Root CA", now, rootLifetime, 1, rootKey.Public(), nil, rootKey)
+	if err != nil {
+		return fmt.Errorf("signing the root: %w", err)
+	}
+	inter, err := signAuthority(o.Name+" Intermediate CA", now, intermediateLifetime, 0, interKey.Public(), root, rootKey)
+	if err != nil {
+		return fmt.Errorf("signing the intermediate: %w", err)
+	}
+	rootPEM, err := encryptKey(rootKey, o.Passphrase)
+	if err != nil {
+		return err
+	}
+	interPEM, err := encryptKey(interKey, o.Passphrase)
+	if err != nil {
+		return err
+	}
+	return writeNew(o.Dir, []newFile{
+		{rootKeyFile, 0o600, rootPEM},
+		{intermediateKeyFile, 0o600, interPEM},
+		{intermediateCertFile, 0o644, EncodeCertificates(inter)},
+		{rootCertFile, 0o644, EncodeCertificates(root)},
+	})
+}
+
+func checkTrustDomain(td string) error {
+	if !trustDomainRE.MatchString(td) {
+		return fmt.Errorf("trust domain %q: use a lower-case name such as tenantgate.internal (SPIFFE-ID section 2.1)", td)
+	}
+	return nil
+}
+
+// signAuthority signs a CA certificate; parent nil means itself.
+func signAuthority(cn string, now time.Time, lifetime time.Duration, pathLen int, pub crypto.PublicKey, parent *x509.Certificate, signer crypto.Signer) (*x509.Certificate, error) {
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	t := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: cn},
+		NotBefore: now.Add(-backdate).UTC().Truncate(time.Second), NotAfter: now.Add(lifetime).UTC().Truncate(time.Second),
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, BasicConstraintsValid: true, IsCA: true,
+		MaxPathLen: pathLen, MaxPathLenZero: pathLen == 0,
+	}
+	if parent == nil {
+		parent = t
+	}
+	der, err := x509.CreateCertificate(rand.Reader, t, parent, pub, signer)
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(der)
+}
+
+func encryptKey(key crypto.Signer, passphrase []byte) ([]byte, error) {
+	block, err := pemutil.Serialize(key, pemutil.WithPKCS8(true), pemutil.WithPassword(passphrase))
+	if err != nil {
+		return nil, fmt.Errorf("encrypting the CA key: %w", err)
+	}
+	return pem.EncodeToMemory(block), nil
+}
+
+// newSerial returns a positive serial number of 128 bits from the system's random source, of which 126 are random: the
+// first octet is 0x40 to 0x7f, so that every serial number has 16 octets in DER and 32 digits in hex.
+func newSerial() (*big.Int, error) {
+	var b [16]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return nil, fmt.Errorf("making a serial number: %w", err)
+	}
+	b[0] = b[0]&0x3f | 0x40
+	return new(big.Int).SetBytes(b[:]), nil
+}
+
+// FormatSerial returns a serial number as it is written everywhere in tenantgate: lower-case hex without colons.
+func FormatSerial(serial *big.Int) string {
+	if serial == nil {
+		return ""
+	}
+	return serial.Text(16)
+}

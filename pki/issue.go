@@ -1,0 +1,120 @@
+package pki
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/smallstep/certificates/authority/provisioner"
+)
+
+// IssueOptions says what to sign.
+type IssueOptions struct {
+	// Profile decides all extensions. Required.
+	Profile Profile
+	// Name is the identity, administrator or host the certificate is for. Required.
+	Name string
+	// Request is the caller's request, or nil.
+	Request *Request
+	// PublicKey is the key to certify when there is no Request: for keys made in this process.
+	PublicKey crypto.PublicKey
+	// Lifetime from now on; 0 means the profile's default. It is cut to what is left of the intermediate's.
+	Lifetime time.Duration
+}
+
+// Issued is a certificate that has been signed and recorded. It must not be handed out before the transaction it was
+// recorded in has been committed.
+type Issued struct {
+	Leaf        *x509.Certificate
+	Chain       []*x509.Certificate // leaf, intermediate
+	Serial      string              // lower-case hex, see FormatSerial
+	Fingerprint [32]byte            // SHA-256 of the leaf's DER
+	Dropped     []string            // what was asked for and not granted, one sentence each
+}
+
+// PEM returns the chain, leaf first.
+func (i *Issued) PEM() []byte { return EncodeCertificates(i.Chain...) }
+
+// Issue signs a certificate and writes the CA's record of it with tx, as one act: without the record there is no
+// certificate. The caller binds it to its identity with the same tx, commits, and only then hands it out. Errors that are
+// the asker's fault are *[RequestError]; after any other error roll tx back.
+func (ca *CA) Issue(ctx context.Context, tx *sql.Tx, o IssueOptions) (*Issued, error) {
+	if tx == nil {
+		return nil, errors.New("issuing a certificate: no transaction given")
+	}
+	key, dropped, err := ca.judge(o)
+	if err != nil {
+		return nil, err
+	}
+	template := o.Profile.template(ca.options.TrustDomain, o.Name, key)
+	if err := ca.setValidity(template, o, &dropped); err != nil {
+		return nil, err
+	}
+	if template.SerialNumber, err = newSerial(); err != nil {
+		return nil, err
+	}
+	pending := ca.store.expect(ctx, tx, template.SerialNumber, o.Profile.kind, o.Name, ca.options.Now())
+	defer ca.store.forget(template.SerialNumber)
+	chain, err := ca.authority.SignWithContext(ctx, ca.carrier, provisioner.SignOptions{},
+		provisioner.CertificateModifierFunc(func(c *x509.Certificate, _ provisioner.SignOptions) error {
+			*c = *template
+			return nil
+		}))
+	if pending.err != nil {
+		return nil, fmt.Errorf("recording the certificate: %w", pending.err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("signing the certificate: %w", err)
+	}
+	if !pending.stored {
+		return nil, errors.New("signing the certificate: the authority did not record it")
+	}
+	return &Issued{Leaf: chain[0], Chain: chain[:2:2], Serial: FormatSerial(chain[0].SerialNumber), Fingerprint: sha256.Sum256(chain[0].Raw), Dropped: dropped}, nil
+}
+
+// judge decides whether what is asked for fits the profile, and returns the key to certify.
+func (ca *CA) judge(o IssueOptions) (key crypto.PublicKey, dropped []string, err error) {
+	if err := o.Profile.checkName(o.Name); err != nil {
+		return nil, nil, err
+	}
+	if o.Request != nil {
+		if o.PublicKey != nil {
+			return nil, nil, errors.New("issuing a certificate: both a request and a key given")
+		}
+		dropped, err = o.Request.fit(o.Profile, ca.options.TrustDomain, o.Name)
+		return o.Request.PublicKey(), dropped, err
+	}
+	if err := checkKey(o.PublicKey); err != nil {
+		return nil, nil, &RequestError{Field: "key", Problem: err.Error(), Hint: "use RSA with 2048 bits or more, P-256, P-384 or Ed25519"}
+	}
+	if publicKeyEqual(o.PublicKey, ca.issuerKey) {
+		return nil, nil, &RequestError{Field: "key", Problem: "this is the CA's own key"}
+	}
+	return o.PublicKey, nil, nil
+}
+
+// setValidity backdates by a minute and cuts the end to the intermediate's, which smallstep does not do.
+func (ca *CA) setValidity(t *x509.Certificate, o IssueOptions, dropped *[]string) error {
+	lifetime, err := o.Profile.lifetime(o.Lifetime)
+	if err != nil {
+		return err
+	}
+	now := ca.options.Now().UTC().Truncate(time.Second)
+	t.NotBefore, t.NotAfter = now.Add(-backdate), now.Add(lifetime)
+	if t.NotBefore.Before(ca.issuer.NotBefore) {
+		t.NotBefore = ca.issuer.NotBefore
+	}
+	if t.NotAfter.After(ca.issuer.NotAfter) {
+		t.NotAfter = ca.issuer.NotAfter
+		if t.NotAfter.Sub(now) < o.Profile.least {
+			return fmt.Errorf("signing the certificate: the intermediate expires on %s, too soon to issue from; sign a new intermediate", t.NotAfter.Format(time.RFC3339))
+		}
+		*dropped = append(*dropped, fmt.Sprintf("lifetime %v: cut to %s, when the intermediate expires", lifetime, t.NotAfter.Format(time.RFC3339)))
+	}
+	return nil
+}

@@ -1,0 +1,198 @@
+package pki
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.step.sm/crypto/pemutil"
+)
+
+// A Sealer encrypts what is stored at rest. The context is bound into the ciphertext as associated data: a value sealed
+// in one place does not open in another. Safe for concurrent use.
+type Sealer interface {
+	Seal(plaintext, context []byte) ([]byte, error)
+	Open(ciphertext, context []byte) ([]byte, error)
+}
+
+// Options says which CA to open and with what.
+type Options struct {
+	// Dir holds root_ca.crt, intermediate_ca.crt and intermediate_ca.key.
+	Dir string
+	// Passphrase decrypts the intermediate's key.
+	Passphrase []byte
+	// TrustDomain is the authority part of the SPIFFE IDs issued. Required.
+	TrustDomain string
+	// DB holds the tables of [Migrations], already migrated. Required. The caller closes it after the CA's last use.
+	DB *sql.DB
+	// Sealer seals the private keys of server certificates at rest. Required for ServerCertificates.
+	Sealer Sealer
+	// Logger gets the CA's and certmagic's messages; nil discards them.
+	Logger *slog.Logger
+	// Now is the clock of issuing; nil means time.Now. certmagic always uses time.Now.
+	Now func() time.Time
+	// DatabaseTimeout bounds each database call; 0 means 5 s.
+	DatabaseTimeout time.Duration
+	// ServerProfile is for the certificates of our own listeners; the zero value means ServerProfile().
+	ServerProfile Profile
+	// ServerKeyType is the key type of server certificates; "" means RSA-2048 when the intermediate has an RSA key
+	// (clients without ECDSA) and P-256 otherwise.
+	ServerKeyType string
+	// RenewCheck is how often server certificates are looked at for renewal; 0 means 10 minutes. A certificate is renewed
+	// when a third of its lifetime is left.
+	RenewCheck time.Duration
+}
+
+// Open reads the CA's files, checks that they fit together and are valid now, and starts the authority. It starts no
+// goroutine. Errors are *[FileError], naming the file and what to do; [ErrPassphrase] is among their causes.
+func Open(ctx context.Context, o Options) (*CA, error) {
+	if err := checkTrustDomain(o.TrustDomain); err != nil {
+		return nil, err
+	}
+	if o.DB == nil {
+		return nil, errors.New("opening the CA: no database given")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.DatabaseTimeout <= 0 {
+		o.DatabaseTimeout = 5 * time.Second
+	}
+	if o.ServerProfile.kind == "" {
+		o.ServerProfile = ServerProfile()
+	} else if o.ServerProfile.kind != "server" {
+		return nil, fmt.Errorf("opening the CA: ServerProfile is a %s profile", o.ServerProfile.kind)
+	}
+	roots, inter, err := readAuthorities(o.Dir, o.Now())
+	if err != nil {
+		return nil, err
+	}
+	signer, err := readKey(filepath.Join(o.Dir, intermediateKeyFile), o.Passphrase)
+	if err != nil {
+		return nil, err
+	}
+	if !publicKeyEqual(signer.Public(), inter.PublicKey) {
+		return nil, &FileError{Path: filepath.Join(o.Dir, intermediateKeyFile), Problem: "the key does not belong to " + intermediateCertFile, Hint: "restore both files from the same backup"}
+	}
+	trust, err := NewTrust(roots, []*x509.Certificate{inter})
+	if err != nil {
+		return nil, &FileError{Path: o.Dir, Problem: "the CA's own certificates", Err: err}
+	}
+	return newCA(ctx, o, trust, inter, signer)
+}
+
+// readAuthorities reads roots (the first signs, further ones are trusted too) and intermediate and checks them.
+func readAuthorities(dir string, now time.Time) (roots []*x509.Certificate, inter *x509.Certificate, err error) {
+	rootPath, interPath := filepath.Join(dir, rootCertFile), filepath.Join(dir, intermediateCertFile)
+	if roots, err = readCertificates(rootPath); err != nil {
+		return nil, nil, err
+	}
+	inters, err := readCertificates(interPath)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(inters) != 1 {
+		return nil, nil, &FileError{Path: interPath, Problem: fmt.Sprintf("holds %d certificates", len(inters)), Hint: "it must hold the one that signs; others belong into a trust bundle"}
+	}
+	inter = inters[0]
+	for _, c := range roots {
+		if err := checkCA(c); err != nil {
+			return nil, nil, &FileError{Path: rootPath, Problem: subjectOf(c), Err: err}
+		}
+	}
+	if err := checkCA(inter); err != nil {
+		return nil, nil, &FileError{Path: interPath, Problem: subjectOf(inter), Err: err}
+	}
+	pool := x509.NewCertPool()
+	signed := false
+	for _, c := range roots {
+		pool.AddCert(c)
+		signed = signed || inter.CheckSignatureFrom(c) == nil
+	}
+	if !signed {
+		return nil, nil, &FileError{Path: interPath, Problem: "the intermediate is not signed by a root in " + rootCertFile, Hint: "restore both files from the same backup"}
+	}
+	if now.After(inter.NotAfter) {
+		return nil, nil, &FileError{Path: interPath, Problem: "the intermediate expired on " + inter.NotAfter.UTC().Format(time.RFC3339), Hint: "sign a new intermediate with the root's key"}
+	}
+	if now.Before(inter.NotBefore) {
+		return nil, nil, &FileError{Path: interPath, Problem: "the intermediate is not valid before " + inter.NotBefore.UTC().Format(time.RFC3339), Hint: "check this machine's clock"}
+	}
+	if _, err := inter.Verify(x509.VerifyOptions{Roots: pool, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
+		return nil, nil, &FileError{Path: rootPath, Problem: "no valid path from the intermediate to a root", Err: err, Hint: "see whether the root has expired"}
+	}
+	return roots, inter, nil
+}
+
+func readCertificates(path string) ([]*x509.Certificate, error) {
+	b, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := ParseCertificates(b)
+	if err != nil {
+		var fe *FileError
+		if errors.As(err, &fe) {
+			fe.Path = path
+			return nil, fe
+		}
+		return nil, &FileError{Path: path, Problem: "reading certificates", Err: err}
+	}
+	return certs, nil
+}
+
+func readKey(path string, passphrase []byte) (crypto.Signer, error) {
+	b, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if len(passphrase) == 0 {
+		// pemutil would ask for one on the terminal.
+		return nil, &FileError{Path: path, Problem: "no passphrase given", Err: ErrPassphrase}
+	}
+	if !strings.Contains(string(b), "-----BEGIN ENCRYPTED PRIVATE KEY-----") {
+		return nil, &FileError{Path: path, Problem: "not an encrypted PKCS#8 private key", Hint: "it must begin with -----BEGIN ENCRYPTED PRIVATE KEY-----"}
+	}
+	key, err := pemutil.ParseKey(b, pemutil.WithPassword(passphrase))
+	if err != nil {
+		if errors.Is(err, x509.IncorrectPasswordError) || strings.Contains(err.Error(), "password") {
+			return nil, &FileError{Path: path, Problem: "opening the key", Err: ErrPassphrase, Hint: "check the passphrase file"}
+		}
+		return nil, &FileError{Path: path, Problem: "reading the key: the file is damaged, or the passphrase is wrong", Err: err}
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, &FileError{Path: path, Problem: fmt.Sprintf("holds a %T, not a private key", key)}
+	}
+	return signer, nil
+}
+
+// readFile reads a file of the CA, at most maxBundle bytes.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, &FileError{Path: path, Problem: "the file is missing", Err: fs.ErrNotExist, Hint: "make the CA first, or check the configured directory"}
+		}
+		return nil, &FileError{Path: path, Problem: "opening the file", Err: err}
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxBundle))
+	if err != nil {
+		return nil, &FileError{Path: path, Problem: "reading the file", Err: err}
+	}
+	return b, nil
+}
