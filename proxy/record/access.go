@@ -1,0 +1,111 @@
+package record
+
+import (
+	"strconv"
+	"time"
+)
+
+// Access is the record of one request. One is made when the request arrives, filled on its way through the stages, and appended when
+// it has ended, whatever the end. It holds no header, no query and no body, because a secret may be in each of them.
+//
+// Strings are written as JSON strings whatever bytes they hold. A zero field is left out of the line, except time, request id, outcome,
+// status, bytes and duration, which every line has.
+type Access struct {
+	Time      time.Time // when the first byte of the request was read
+	RequestID string    // see AppendRequestID; the caller was told the same
+	Protocol  string    // "HTTP/1.1", "HTTP/2.0"
+	Source    string    // the peer's address and port
+	Method    string
+	Host      string // as asked for; at most 255 bytes are kept
+	Path      string // as received, without the query; at most 2048 bytes are kept
+
+	Identity string // name; "" when the caller was not identified
+	Serial   string // the certificate's serial number in lower-case hex
+	Route    string // name; "" when none matched. Only configured names: it becomes a label of the metrics
+	Tenant   string // name
+
+	Outcome      Outcome
+	Cause        string // for the operator, never for the caller; never a secret; at most 512 bytes are kept
+	Status       int    // what the caller was sent; 0 when nothing was sent
+	TenantStatus int    // what the tenant answered; 0 when it did not
+
+	BytesIn  int64 // body bytes from the caller
+	BytesOut int64 // body bytes to the caller
+
+	Duration       time.Duration // from the first byte of the request to the last of the answer
+	TokenDuration  time.Duration // how long the request waited for a token; 0 when one was there
+	TenantDuration time.Duration // from asking for a connection to the tenant until its answer's end
+	Retried        bool          // the tenant was asked a second time, after a 401
+}
+
+// Bounds of one line. Together with escaping (six bytes for one at worst) they bound a line to about 20 KiB.
+const (
+	maxPath  = 2048
+	maxCause = 512
+	maxName  = 255
+)
+
+// AppendLine appends the record as one line: a JSON object and a newline. Durations are whole microseconds.
+// It does not allocate when dst has room.
+func (a *Access) AppendLine(dst []byte) []byte {
+	dst = append(dst, `{"time":"`...)
+	dst = a.Time.UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
+	dst = append(dst, `","request_id":`...)
+	dst = appendString(dst, cut(a.RequestID, maxName))
+	dst = appendMember(dst, `,"protocol":`, a.Protocol, maxName)
+	dst = appendMember(dst, `,"source":`, a.Source, maxName)
+	dst = appendMember(dst, `,"method":`, a.Method, maxName)
+	dst = appendMember(dst, `,"host":`, a.Host, maxName)
+	dst = appendMember(dst, `,"path":`, a.Path, maxPath)
+	dst = appendMember(dst, `,"identity":`, a.Identity, maxName)
+	dst = appendMember(dst, `,"serial":`, a.Serial, maxName)
+	dst = appendMember(dst, `,"route":`, a.Route, maxName)
+	dst = appendMember(dst, `,"tenant":`, a.Tenant, maxName)
+	dst = append(dst, `,"outcome":"`...)
+	dst = append(dst, a.Outcome.String()...)
+	dst = append(dst, '"')
+	dst = appendMember(dst, `,"cause":`, a.Cause, maxCause)
+	dst = appendNumber(dst, `,"status":`, int64(a.Status))
+	if a.TenantStatus != 0 {
+		dst = appendNumber(dst, `,"tenant_status":`, int64(a.TenantStatus))
+	}
+	dst = appendNumber(dst, `,"bytes_in":`, a.BytesIn)
+	dst = appendNumber(dst, `,"bytes_out":`, a.BytesOut)
+	dst = appendNumber(dst, `,"duration_us":`, a.Duration.Microseconds())
+	if a.TokenDuration != 0 {
+		dst = appendNumber(dst, `,"token_us":`, a.TokenDuration.Microseconds())
+	}
+	if a.TenantDuration != 0 {
+		dst = appendNumber(dst, `,"tenant_us":`, a.TenantDuration.Microseconds())
+	}
+	if a.Retried {
+		dst = append(dst, `,"retried":true`...)
+	}
+	if a.isCut() {
+		dst = append(dst, `,"cut":true`...)
+	}
+	return append(dst, "}\n"...)
+}
+
+// isCut says whether a string was too long to be kept whole; the line then says so.
+func (a *Access) isCut() bool {
+	return len(a.Path) > maxPath || len(a.Cause) > maxCause || len(a.Host) > maxName || len(a.Method) > maxName
+}
+
+func cut(s string, limit int) string {
+	if len(s) > limit {
+		return s[:limit] // a rune cut in half becomes U+FFFD when it is written
+	}
+	return s
+}
+
+func appendMember(dst []byte, name, value string, limit int) []byte {
+	if value == "" {
+		return dst
+	}
+	return appendString(append(dst, name...), cut(value, limit))
+}
+
+func appendNumber(dst []byte, name string, n int64) []byte {
+	return strconv.AppendInt(append(dst, name...), n, 10)
+}
