@@ -23,8 +23,8 @@ type storage struct {
 	sealer  Sealer
 	timeout time.Duration
 
-	mu    sync.Mutex        // guards held; never held across the database
-	held  map[string]string // lock name -> the holder id under which this process holds it
+	mu   sync.Mutex        // guards held; never held across the database
+	held map[string]string // lock name -> the holder id under which this process holds it
 
 	gate  sync.Mutex     // guards ended, and calls against growing after it
 	ended bool           // set by end

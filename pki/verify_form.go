@@ -75,6 +75,10 @@ func checkLeafExtensions(c *x509.Certificate) error {
 	if san := find(c, oidSubjectAltName); san != nil && !san.Critical && emptyName(c.RawSubject) {
 		return errors.New("the subject is empty and the alternative name is not critical (RFC 5280 section 4.2.1.6)")
 	}
+	// Names times constraints is work that a client could make us do; no honest one has more than a few.
+	if n := len(c.DNSNames) + len(c.EmailAddresses) + len(c.IPAddresses) + len(c.URIs) + len(c.Subject.Names); n > maxNames {
+		return fmt.Errorf("%d names are too many, %d are the most", n, maxNames)
+	}
 	for _, name := range c.DNSNames {
 		if net.ParseIP(name) != nil || !dnsNameRE.MatchString(name) {
 			return fmt.Errorf("the alternative name %q is no DNS name (RFC 5280 section 4.2.1.6)", name)
@@ -82,6 +86,9 @@ func checkLeafExtensions(c *x509.Certificate) error {
 	}
 	return nil
 }
+
+// maxNames bounds a leaf's subject attributes and alternative names together.
+const maxNames = 100
 
 // dnsNameRE is the preferred name syntax of RFC 1034 section 3.5 with RFC 6125's wildcard as the whole leftmost label.
 var dnsNameRE = regexp.MustCompile(`^(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
@@ -134,8 +141,10 @@ func checkCA(c *x509.Certificate) error {
 	case c.SubjectKeyId == nil:
 		return errors.New("a CA needs a subject key identifier (RFC 5280 section 4.2.1.2)")
 	}
-	if nc := find(c, oidNameConstraints); nc != nil && !nc.Critical {
-		return errors.New("name constraints must be critical (RFC 5280 section 4.2.1.10)")
+	for _, id := range []asn1.ObjectIdentifier{oidNameConstraints, oidPolicyConstraints} { // sections 4.2.1.10, 4.2.1.11
+		if e := find(c, id); e != nil && !e.Critical {
+			return fmt.Errorf("extension %v must be critical", id)
+		}
 	}
 	return nil
 }

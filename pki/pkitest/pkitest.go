@@ -1,0 +1,180 @@
+// Package pkitest makes certificate authorities and certificates for tests: good ones through [pki.CA], and every kind of
+// bad one that a listener must refuse. All are made when the test runs; none is stored. It is public so that the tests of
+// any package, and of anything built on tenantgate, can use it. It knows nothing of identities, routes or listeners.
+package pkitest
+
+import (
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"database/sql"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"go.step.sm/crypto/pemutil"
+	_ "modernc.org/sqlite" // the database of an Env that is given none
+
+	"github.com/tenantgate/tenantgate/pki"
+)
+
+// TrustDomain is the trust domain of all authorities made here.
+const TrustDomain = "test.internal"
+
+// Passphrase opens the keys of all authorities made here.
+const Passphrase = "correct horse battery staple"
+
+// Env is an authority with a database of its own.
+type Env struct {
+	CA   *pki.CA
+	DB   *sql.DB
+	Dir  string         // the CA's files
+	Root *x509.CertPool // what clients of our servers must trust
+	key  crypto.Signer  // the intermediate's, for certificates that the CA would never sign
+	t    testing.TB
+	now  func() time.Time
+}
+
+// Options changes what [With] makes; the zero value is what [New] makes.
+type Options struct {
+	// DB is a migrated database; nil makes a SQLite file in the test's directory.
+	DB *sql.DB
+	// KeyType of the CA; "" means P-256.
+	KeyType string
+	// Now is the CA's clock; nil means time.Now.
+	Now func() time.Time
+	// Change, if set, edits the options the CA is opened with.
+	Change func(*pki.Options)
+}
+
+// New returns a CA with P-256 keys on a SQLite database in the test's directory.
+func New(t testing.TB) *Env { return With(t, Options{}) }
+
+// With returns a CA as o says.
+func With(t testing.TB, o Options) *Env {
+	t.Helper()
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.DB == nil {
+		o.DB = Database(t)
+	}
+	e := &Env{DB: o.DB, Dir: filepath.Join(t.TempDir(), "ca"), t: t, now: o.Now}
+	if err := pki.Init(pki.InitOptions{Dir: e.Dir, Passphrase: []byte(Passphrase), TrustDomain: TrustDomain, Name: "Test", KeyType: o.KeyType, Now: o.Now}); err != nil {
+		t.Fatalf("making the CA: %v", err)
+	}
+	options := pki.Options{Dir: e.Dir, Passphrase: []byte(Passphrase), TrustDomain: TrustDomain, DB: o.DB, Sealer: new(Sealer), Now: o.Now}
+	if o.Change != nil {
+		o.Change(&options)
+	}
+	var err error
+	if e.CA, err = pki.Open(context.Background(), options); err != nil {
+		t.Fatalf("opening the CA: %v", err)
+	}
+	e.Root = x509.NewCertPool()
+	for _, c := range e.CA.Trust().Roots() {
+		e.Root.AddCert(c)
+	}
+	return e
+}
+
+// Database returns a new SQLite database with the tables of package pki.
+func Database(t testing.TB) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "pki.db")+
+		"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
+	if err != nil {
+		t.Fatalf("opening the database: %v", err)
+	}
+	t.Cleanup(func() { db.Close() })
+	provider, err := goose.NewProvider(goose.DialectSQLite3, db, pki.Migrations())
+	if err != nil {
+		t.Fatalf("reading the migrations: %v", err)
+	}
+	if _, err := provider.Up(context.Background()); err != nil {
+		t.Fatalf("migrating: %v", err)
+	}
+	return db
+}
+
+// Client issues a client certificate for an identity, recorded and committed, ready for a TLS client.
+func (e *Env) Client(name string) tls.Certificate { return e.Issue(pki.ClientProfile(), name, 0) }
+
+// Admin issues an admin certificate.
+func (e *Env) Admin(name string) tls.Certificate { return e.Issue(pki.AdminProfile(), name, 0) }
+
+// Server issues a server certificate for a host name or IP address.
+func (e *Env) Server(name string) tls.Certificate { return e.Issue(pki.ServerProfile(), name, 0) }
+
+// Issue issues a certificate through the CA, with a new P-256 key, and commits; lifetime 0 is the profile's.
+func (e *Env) Issue(p pki.Profile, name string, lifetime time.Duration) tls.Certificate {
+	e.t.Helper()
+	key := e.Key(pki.P256)
+	tx, err := e.DB.BeginTx(context.Background(), nil)
+	if err != nil {
+		e.t.Fatalf("beginning: %v", err)
+	}
+	defer tx.Rollback()
+	issued, err := e.CA.Issue(context.Background(), tx, pki.IssueOptions{Profile: p, Name: name, PublicKey: key.Public(), Lifetime: lifetime})
+	if err != nil {
+		e.t.Fatalf("issuing: %v", err)
+	}
+	if err := tx.Commit(); err != nil {
+		e.t.Fatalf("committing: %v", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{issued.Chain[0].Raw, issued.Chain[1].Raw}, PrivateKey: key, Leaf: issued.Leaf}
+}
+
+// Key makes a private key of a type that [pki.GenerateKey] knows.
+func (e *Env) Key(keyType string) crypto.Signer {
+	e.t.Helper()
+	key, err := pki.GenerateKey(keyType)
+	if err != nil {
+		e.t.Fatalf("making a key: %v", err)
+	}
+	return key
+}
+
+// signer returns the intermediate's key.
+func (e *Env) signer() crypto.Signer {
+	e.t.Helper()
+	if e.key == nil {
+		b, err := os.ReadFile(filepath.Join(e.Dir, "intermediate_ca.key"))
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		key, err := pemutil.ParseKey(b, pemutil.WithPassword([]byte(Passphrase)))
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		e.key = key.(crypto.Signer)
+	}
+	return e.key
+}
+
+// PEM returns a chain as PEM.
+func PEM(c tls.Certificate) []byte {
+	var b []byte
+	for _, der := range c.Certificate {
+		b = append(b, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	return b
+}
+
+// Chain returns the parsed certificates of c.
+func Chain(t testing.TB, c tls.Certificate) []*x509.Certificate {
+	t.Helper()
+	var chain []*x509.Certificate
+	for _, der := range c.Certificate {
+		parsed, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatalf("parsing a certificate: %v", err)
+		}
+		chain = append(chain, parsed)
+	}
+	return chain
+}
