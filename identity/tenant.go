@@ -1,0 +1,124 @@
+package identity
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"strings"
+	"time"
+)
+
+// The ways in which an OAuth client proves itself at a tenant's token endpoint. There is no default and no probing: a wrong guess
+// is a failed logon, and some token servers lock the client after a few.
+const (
+	AuthBody     = "body"      // client_id and client_secret as form fields (RFC 6749, 2.3.1)
+	AuthBasic    = "basic"     // HTTP Basic, both parts form-encoded first (RFC 6749, 2.3.1)
+	AuthBasicRaw = "basic_raw" // HTTP Basic as RFC 7617 has it, nothing encoded
+	AuthMTLS     = "mtls"      // a client certificate (RFC 8705)
+)
+
+// DefaultTenantTimeout bounds a call to a tenant, from the request's start to the response's header, when the tenant names no bound.
+const DefaultTenantTimeout = 60 * time.Second
+
+// Tenant is a remote system: where it is, where its tokens come from and how to authenticate there.
+type Tenant struct {
+	// Name is the tenant's key, written like an identity's name.
+	Name string `json:"name"`
+	// Description is free text of at most 1024 bytes.
+	Description string `json:"description,omitempty"`
+	// BaseURL is the scheme, host and optional path under which the tenant's paths lie. It is https unless the host is loopback.
+	BaseURL string `json:"base_url"`
+	// TokenURL is the OAuth token endpoint for credentials that name none; "" when each credential names its own.
+	TokenURL string `json:"token_url,omitempty"`
+	// AuthStyle is AuthBody, AuthBasic, AuthBasicRaw or AuthMTLS, for credentials that name none.
+	AuthStyle string `json:"auth_style"`
+	// Scope is the OAuth scope to ask for when neither route nor credential names one: tokens with one space between.
+	Scope string `json:"scope,omitempty"`
+	// CABundle holds the PEM certificates that the tenant's and its token endpoint's chains must lead to; "" means the system's roots.
+	CABundle string `json:"ca_bundle,omitempty"`
+	// CaseSensitive says that the tenant tells /A from /a. False is the safe side: /A and /a are then one path for the routes.
+	CaseSensitive bool `json:"case_sensitive"`
+	// Timeout bounds a call, from the request's start to the response's header; 0 means DefaultTenantTimeout.
+	Timeout Duration `json:"timeout,omitempty"`
+	// Created is when the tenant was added. The registry sets it.
+	Created time.Time `json:"created,omitzero"`
+	// Updated is when the tenant was last changed. The registry sets it.
+	Updated time.Time `json:"updated,omitzero"`
+}
+
+// Validate returns an *[Error] with code [ErrInvalid] for the first field that cannot be stored, or nil.
+func (t Tenant) Validate() error {
+	v := validation{object: ObjectTenant, name: t.Name}
+	v.key("name", t.Name)
+	v.text("description", t.Description)
+	v.url("base_url", t.BaseURL)
+	if t.TokenURL != "" {
+		v.url("token_url", t.TokenURL)
+	}
+	v.authStyle("auth_style", t.AuthStyle)
+	v.scope("scope", t.Scope)
+	v.caBundle("ca_bundle", t.CABundle)
+	v.timeout("timeout", t.Timeout)
+	return v.err()
+}
+
+// normal returns the tenant as it is stored.
+func (t Tenant) normal() Tenant {
+	t.BaseURL = strings.TrimRight(t.BaseURL, "/")
+	return t
+}
+
+// effectiveTimeout returns Timeout with its default applied.
+func (t *Tenant) effectiveTimeout() time.Duration {
+	if t.Timeout > 0 {
+		return time.Duration(t.Timeout)
+	}
+	return DefaultTenantTimeout
+}
+
+func (v *validation) authStyle(field, style string) {
+	switch style {
+	case AuthBody, AuthBasic, AuthBasicRaw, AuthMTLS:
+	case "":
+		v.fail(field, "missing", "give body (SAP XSUAA), basic, basic_raw (SAP Neo) or mtls: it is never guessed, "+
+			"because a wrong guess counts as a failed logon")
+	default:
+		v.fail(field, quoted(style)+" is not a style", "give body, basic, basic_raw or mtls")
+	}
+}
+
+// caBundle takes a bundle only when every byte of it is understood: a bundle that is half read would trust less, or, once taken for
+// an empty one, more than its author meant.
+func (v *validation) caBundle(field, bundle string) {
+	if bundle == "" {
+		return
+	}
+	const hint = "give PEM blocks of type CERTIFICATE and nothing else, or nothing for the system's roots"
+	rest, n := []byte(bundle), 0
+	for {
+		before, _, _ := strings.Cut(string(rest), "-----BEGIN ")
+		if strings.Contains(before, "-----") {
+			v.fail(field, "broken PEM block", hint)
+			return
+		}
+		var block *pem.Block
+		block, rest = pem.Decode(rest)
+		if block == nil {
+			break
+		}
+		n++
+		if block.Type != "CERTIFICATE" {
+			v.fail(field, "holds a block of type "+quoted(block.Type), hint)
+			return
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			v.fail(field, "holds a certificate that cannot be read: "+err.Error(), hint)
+			return
+		}
+	}
+	switch {
+	case n == 0:
+		v.fail(field, "holds no certificate", hint)
+	case strings.Contains(string(rest), "-----"):
+		v.fail(field, "broken PEM block", hint)
+	}
+}

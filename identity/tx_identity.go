@@ -1,0 +1,242 @@
+package identity
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Identity returns the identity of this name as the transaction sees it, or an [ErrNotFound] error.
+func (tx *Tx) Identity(name string) (Identity, error) {
+	if i, ok := tx.draft.identity(name); ok {
+		c := *i
+		c.Roles = slices.Clone(c.Roles)
+		return c, nil
+	}
+	return Identity{}, notFound(ObjectIdentity, name)
+}
+
+// AddIdentity stores a new identity and returns it as stored. A name that was removed may be used again; certificates of the former
+// holder stay revoked.
+func (tx *Tx) AddIdentity(ctx context.Context, i Identity) (Identity, error) {
+	if err := i.Validate(); err != nil {
+		return Identity{}, err
+	}
+	if _, ok := tx.draft.identity(i.Name); ok {
+		return Identity{}, exists(ObjectIdentity, i.Name)
+	}
+	i.Created = tx.now
+	return tx.storeIdentity(ctx, i, insertIdentity)
+}
+
+// SetIdentity replaces all fields of the identity of that name and returns it as stored.
+func (tx *Tx) SetIdentity(ctx context.Context, i Identity) (Identity, error) {
+	if err := i.Validate(); err != nil {
+		return Identity{}, err
+	}
+	old, err := tx.Identity(i.Name)
+	if err != nil {
+		return Identity{}, err
+	}
+	i.Created = old.Created
+	return tx.storeIdentity(ctx, i, updateIdentity)
+}
+
+func (tx *Tx) storeIdentity(ctx context.Context, i Identity, statement string) (Identity, error) {
+	i = i.normal()
+	i.Updated = tx.now
+	if err := tx.exec(ctx, "storing an identity", statement, identityArgs(&i)...); err != nil {
+		return Identity{}, err
+	}
+	stored := i
+	stored.Roles = slices.Clone(i.Roles)
+	tx.draft.putIdentity(&stored)
+	return i, nil
+}
+
+// DisableIdentity has every request of the identity refused and returns it as stored. It may be disabled already.
+func (tx *Tx) DisableIdentity(ctx context.Context, name string) (Identity, error) {
+	return tx.switchIdentity(ctx, name, true)
+}
+
+// EnableIdentity undoes DisableIdentity. The identity may be enabled already.
+func (tx *Tx) EnableIdentity(ctx context.Context, name string) (Identity, error) {
+	return tx.switchIdentity(ctx, name, false)
+}
+
+func (tx *Tx) switchIdentity(ctx context.Context, name string, disabled bool) (Identity, error) {
+	i, err := tx.Identity(name)
+	if err != nil {
+		return Identity{}, err
+	}
+	i.Disabled = disabled
+	return tx.storeIdentity(ctx, i, updateIdentity)
+}
+
+// RemoveIdentity removes an identity. While it has a credential, or a certificate that is neither expired nor revoked, it is refused,
+// unless cascade says that the credentials go too. Either way all its certificates are revoked; those that were not before are
+// returned, so that the caller can have their issuer revoke them in the same transaction.
+func (tx *Tx) RemoveIdentity(ctx context.Context, name string, cascade bool) ([]Certificate, error) {
+	if _, err := tx.Identity(name); err != nil {
+		return nil, err
+	}
+	h, _ := tx.draft.holders.get(name)
+	live := func(c *Certificate) bool { return !c.Revoked() && !c.Expired(tx.now) }
+	const hint = "remove its credentials and revoke its certificates first, or have that done by asking for a cascade"
+	switch {
+	case cascade:
+	case len(h.credentials) > 0:
+		return nil, inUse(ObjectIdentity, name, "a credential for tenant "+quoted(h.credentials[0].Tenant), hint)
+	case slices.ContainsFunc(h.certificates, live):
+		return nil, inUse(ObjectIdentity, name, "a valid certificate", hint)
+	}
+	for _, c := range h.credentials {
+		if err := tx.RemoveCredential(ctx, c.ID); err != nil {
+			return nil, err
+		}
+	}
+	var revoked []Certificate
+	for _, c := range h.certificates {
+		if c.Revoked() {
+			continue
+		}
+		r, err := tx.RevokeCertificate(ctx, c.Fingerprint, "cessationOfOperation", tx.now)
+		if err != nil {
+			return nil, err
+		}
+		revoked = append(revoked, r)
+	}
+	if err := tx.exec(ctx, "removing an identity", deleteIdentity, name); err != nil {
+		return nil, err
+	}
+	tx.draft.dropIdentity(name)
+	return revoked, nil
+}
+
+// Credential returns the credential with this ID as the transaction sees it, or an [ErrNotFound] error.
+func (tx *Tx) Credential(id string) (Credential, error) {
+	if c, ok := tx.draft.credentials.get(id); ok {
+		return *c, nil
+	}
+	return Credential{}, notFound(ObjectCredential, id)
+}
+
+// AddCredential stores a new credential under an ID of its own, its secret sealed, and returns it as stored.
+func (tx *Tx) AddCredential(ctx context.Context, c Credential) (Credential, error) {
+	if err := c.Validate(); err != nil {
+		return Credential{}, err
+	}
+	if _, err := tx.Identity(c.Identity); err != nil {
+		return Credential{}, err
+	}
+	tenant, err := tx.Tenant(c.Tenant)
+	if err != nil {
+		return Credential{}, err
+	}
+	c.ID = ""
+	if err := c.fits(&tenant); err != nil {
+		return Credential{}, err
+	}
+	if err := c.checkEnd(tx.now); err != nil {
+		return Credential{}, err
+	}
+	c.ID, c.Created = strings.ToLower(rand.Text()), tx.now
+	sealed, err := tx.sealer.Seal([]byte(c.Secret.Reveal()), c.sealContext())
+	if err != nil {
+		return Credential{}, fmt.Errorf("sealing a secret: %w", err)
+	}
+	if err := tx.exec(ctx, "storing a credential", insertCredential, credentialArgs(&c, sealed)...); err != nil {
+		return Credential{}, err
+	}
+	stored := c
+	tx.draft.putCredential(&stored)
+	return c, nil
+}
+
+// checkEnd fills in NotAfter from the certificate and refuses what has ended.
+func (c *Credential) checkEnd(now time.Time) error {
+	if c.Kind == KindCertificate {
+		leaf, err := c.leaf()
+		if err != nil {
+			return fmt.Errorf("reading a credential's certificate: %w", err)
+		}
+		c.NotAfter = leaf.NotAfter
+	}
+	c.NotAfter = c.NotAfter.UTC().Truncate(time.Microsecond)
+	if !c.NotAfter.IsZero() && !now.Before(c.NotAfter) {
+		return &Error{Code: ErrInvalid, Object: ObjectCredential, Name: c.ClientID, Field: "not_after",
+			Message: "ended at " + c.NotAfter.Format(time.RFC3339), Hint: "make a new service key or certificate at the tenant and give that"}
+	}
+	return nil
+}
+
+// RemoveCredential removes a credential and its secret.
+func (tx *Tx) RemoveCredential(ctx context.Context, id string) error {
+	if _, err := tx.Credential(id); err != nil {
+		return err
+	}
+	if err := tx.exec(ctx, "removing a credential", deleteCredential, id); err != nil {
+		return err
+	}
+	tx.draft.dropCredential(id)
+	return nil
+}
+
+// Certificate returns the certificate with this fingerprint as the transaction sees it, or an [ErrNotFound] error.
+func (tx *Tx) Certificate(f Fingerprint) (Certificate, error) {
+	if b, ok := tx.draft.bindings.get(f); ok {
+		return *b.Certificate, nil
+	}
+	return Certificate{}, notFound(ObjectCertificate, f.String())
+}
+
+// BindCertificate lets a certificate stand for its identity and returns it as stored. A certificate that is bound already, also one
+// that was revoked, is refused: it is bound once and to one identity.
+func (tx *Tx) BindCertificate(ctx context.Context, c Certificate) (Certificate, error) {
+	if err := c.Validate(); err != nil {
+		return Certificate{}, err
+	}
+	if _, err := tx.Identity(c.Identity); err != nil {
+		return Certificate{}, err
+	}
+	if b, ok := tx.draft.bindings.get(c.Fingerprint); ok {
+		return Certificate{}, &Error{Code: ErrExists, Object: ObjectCertificate, Name: c.Fingerprint.String(), Field: "fingerprint",
+			Message: "bound to identity " + quoted(b.Certificate.Identity) + " already", Hint: "issue another certificate: one stands for one identity"}
+	}
+	c.NotBefore, c.NotAfter = stored(c.NotBefore), stored(c.NotAfter)
+	c.Created, c.RevokedAt, c.RevocationReason = tx.now, time.Time{}, ""
+	if err := tx.exec(ctx, "binding a certificate", insertCertificate, certificateArgs(&c)...); err != nil {
+		return Certificate{}, err
+	}
+	bound := c
+	tx.draft.putCertificate(&bound)
+	return c, nil
+}
+
+// RevokeCertificate has requests with the certificate refused from now on, whatever the time at, and returns it as stored. Revoking
+// again changes nothing and returns the first revocation: a revocation is never undone or moved. A zero at means now.
+func (tx *Tx) RevokeCertificate(ctx context.Context, f Fingerprint, reason string, at time.Time) (Certificate, error) {
+	c, err := tx.Certificate(f)
+	if err != nil || c.Revoked() {
+		return c, err
+	}
+	if micros(at) <= 0 { // 0 is stored for "not revoked"
+		at = tx.now
+	}
+	c.RevokedAt, c.RevocationReason = stored(at), reason
+	if err := c.Validate(); err != nil {
+		return Certificate{}, err
+	}
+	if err := tx.exec(ctx, "revoking a certificate", revokeCertificate, f.String(), micros(c.RevokedAt), reason); err != nil {
+		return Certificate{}, err
+	}
+	revoked := c
+	tx.draft.putCertificate(&revoked)
+	return c, nil
+}
+
+// stored returns a time as the database gives it back.
+func stored(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
