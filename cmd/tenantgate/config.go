@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tenantgate/tenantgate/proxy"
 )
 
 // Config is what one node needs to start; its comments are the manual and configs/example.yaml shows
@@ -77,22 +79,74 @@ type LogConfig struct {
 	Format string `yaml:"format"`
 }
 
-// LimitsConfig bounds what one caller may cost.
+// LimitsConfig bounds what a caller may cost. Connections that are open during a reload keep theirs.
 type LimitsConfig struct {
-	// HeaderBytes bounds the request line and headers.
-	HeaderBytes Size `yaml:"header_bytes"`
-
 	// HandshakeTimeout is the time a TLS handshake may take.
 	HandshakeTimeout Duration `yaml:"handshake_timeout"`
 
-	// HeaderTimeout is the time from a request's first byte to the end of its headers.
+	// HeaderTimeout is the time from the first byte of a request's head to its last.
 	HeaderTimeout Duration `yaml:"header_timeout"`
 
 	// IdleTimeout is the time a connection may stay open between requests.
 	IdleTimeout Duration `yaml:"idle_timeout"`
 
+	// BodyIdleTimeout is the longest pause while a caller sends a body.
+	BodyIdleTimeout Duration `yaml:"body_idle_timeout"`
+
+	// WriteTimeout is the time a caller gets to take one write of the answer.
+	WriteTimeout Duration `yaml:"write_timeout"`
+
 	// DrainTimeout is the time requests in flight get to finish after SIGTERM.
 	DrainTimeout Duration `yaml:"drain_timeout"`
+
+	// HeaderBytes bounds a request's head, HeaderFields the number of its fields.
+	HeaderBytes  Size `yaml:"header_bytes"`
+	HeaderFields int  `yaml:"header_fields"`
+
+	// Connections, Requests and Streams bound open connections, requests in flight, and the HTTP/2
+	// streams of one connection.
+	Connections int `yaml:"connections"`
+	Requests    int `yaml:"requests"`
+	Streams     int `yaml:"streams"`
+
+	// ReplayBytes is the size up to which a body is kept until the tenant answers, so that the request can
+	// be sent again, once, when the tenant refuses the token.
+	ReplayBytes Size `yaml:"replay_bytes"`
+}
+
+// forProxy is the limits as the data plane takes them.
+func (l *LimitsConfig) forProxy() proxy.Limits {
+	return proxy.Limits{
+		HandshakeTimeout: time.Duration(l.HandshakeTimeout),
+		HeaderTimeout:    time.Duration(l.HeaderTimeout),
+		IdleTimeout:      time.Duration(l.IdleTimeout),
+		BodyIdleTimeout:  time.Duration(l.BodyIdleTimeout),
+		WriteTimeout:     time.Duration(l.WriteTimeout),
+		HeaderBytes:      int(l.HeaderBytes),
+		HeaderFields:     l.HeaderFields,
+		MaxConnections:   l.Connections,
+		MaxRequests:      l.Requests,
+		MaxStreams:       l.Streams,
+		ReplayBytes:      int64(l.ReplayBytes),
+	}
+}
+
+// limitsConfig is the limits of the data plane as the file writes them.
+func limitsConfig(l proxy.Limits, drain time.Duration) LimitsConfig {
+	return LimitsConfig{
+		HandshakeTimeout: Duration(l.HandshakeTimeout),
+		HeaderTimeout:    Duration(l.HeaderTimeout),
+		IdleTimeout:      Duration(l.IdleTimeout),
+		BodyIdleTimeout:  Duration(l.BodyIdleTimeout),
+		WriteTimeout:     Duration(l.WriteTimeout),
+		DrainTimeout:     Duration(drain),
+		HeaderBytes:      Size(l.HeaderBytes),
+		HeaderFields:     l.HeaderFields,
+		Connections:      l.MaxConnections,
+		Requests:         l.MaxRequests,
+		Streams:          l.MaxStreams,
+		ReplayBytes:      Size(l.ReplayBytes),
+	}
 }
 
 // defaultConfig is the configuration when the file says nothing.
@@ -110,13 +164,7 @@ func defaultConfig() Config {
 		Admin:  AdminConfig{Socket: "admin.sock", Listen: "127.0.0.1:9443"},
 		Record: RecordConfig{Access: "access.log"},
 		Log:    LogConfig{Level: "info", Format: "text"},
-		Limits: LimitsConfig{
-			HeaderBytes:      32 << 10,
-			HandshakeTimeout: Duration(10 * time.Second),
-			HeaderTimeout:    Duration(10 * time.Second),
-			IdleTimeout:      Duration(2 * time.Minute),
-			DrainTimeout:     Duration(30 * time.Second),
-		},
+		Limits: limitsConfig(proxy.DefaultLimits(), 30*time.Second),
 	}
 }
 
@@ -127,6 +175,7 @@ func (e *invalidKey) Error() string { return e.key + ": " + e.problem }
 
 // validate refuses what no server could run on. The first problem is returned as an *invalidKey.
 func (c *Config) validate() error {
+	const second, minute = Duration(time.Second), Duration(time.Minute)
 	checks := []struct{ key, problem string }{
 		{"listen", addressProblem(c.Listen)},
 		{"server_names", serverNamesProblem(c.ServerNames)},
@@ -138,11 +187,18 @@ func (c *Config) validate() error {
 		{"record.access", requiredProblem(c.Record.Access)},
 		{"log.level", choiceProblem(c.Log.Level, "debug", "info", "warn", "error")},
 		{"log.format", choiceProblem(c.Log.Format, "text", "json")},
+		{"limits.handshake_timeout", rangeProblem(c.Limits.HandshakeTimeout, second, 5*minute)},
+		{"limits.header_timeout", rangeProblem(c.Limits.HeaderTimeout, second, 5*minute)},
+		{"limits.idle_timeout", rangeProblem(c.Limits.IdleTimeout, second, 60*minute)},
+		{"limits.body_idle_timeout", rangeProblem(c.Limits.BodyIdleTimeout, second, 60*minute)},
+		{"limits.write_timeout", rangeProblem(c.Limits.WriteTimeout, second, 60*minute)},
+		{"limits.drain_timeout", rangeProblem(c.Limits.DrainTimeout, 0, 60*minute)},
 		{"limits.header_bytes", rangeProblem(c.Limits.HeaderBytes, 1<<10, 1<<20)},
-		{"limits.handshake_timeout", rangeProblem(c.Limits.HandshakeTimeout, Duration(time.Second), Duration(5*time.Minute))},
-		{"limits.header_timeout", rangeProblem(c.Limits.HeaderTimeout, Duration(time.Second), Duration(5*time.Minute))},
-		{"limits.idle_timeout", rangeProblem(c.Limits.IdleTimeout, Duration(time.Second), Duration(time.Hour))},
-		{"limits.drain_timeout", rangeProblem(c.Limits.DrainTimeout, 0, Duration(time.Hour))},
+		{"limits.header_fields", countProblem(c.Limits.HeaderFields, 10_000)},
+		{"limits.connections", countProblem(c.Limits.Connections, 10_000_000)},
+		{"limits.requests", countProblem(c.Limits.Requests, 10_000_000)},
+		{"limits.streams", countProblem(c.Limits.Streams, 10_000)},
+		{"limits.replay_bytes", rangeProblem(c.Limits.ReplayBytes, 1, 16<<20)},
 	}
 	if c.Admin.Listen != "" {
 		checks = append(checks, invalidKey{"admin.listen", addressProblem(c.Admin.Listen)})
@@ -225,6 +281,13 @@ func rangeProblem[T interface {
 }](v, low, high T) string {
 	if v < low || v > high {
 		return v.String() + " is not between " + low.String() + " and " + high.String()
+	}
+	return ""
+}
+
+func countProblem(n, most int) string {
+	if n < 1 || n > most {
+		return strconv.Itoa(n) + " is not between 1 and " + strconv.Itoa(most)
 	}
 	return ""
 }

@@ -24,7 +24,7 @@ func newConfigCheckCommand(p *program) *cobra.Command {
 		Short: "Check a configuration file without starting anything",
 		Long: `check reads the file and the key files that it names, and opens nothing else: no port, no
 database. It exits 0, or names the line that is wrong.`,
-		Example: `  tenantgate config check -c /etc/tenantgate/tenantgate.yaml`,
+		Example: `  tenantgate config check -c /var/lib/tenantgate/tenantgate.yaml`,
 		Args:    exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return checkConfig(p)

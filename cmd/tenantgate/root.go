@@ -53,8 +53,8 @@ const rootExample = `  # See it work, with nothing set up
   tenantgate demo
 
   # Set it up for real
-  tenantgate init /etc/tenantgate
-  tenantgate serve -c /etc/tenantgate/tenantgate.yaml
+  tenantgate init /var/lib/tenantgate
+  tenantgate serve -c /var/lib/tenantgate/tenantgate.yaml
 
   # Let a backend call a tenant
   tenantgate tenant add acme --base-url https://acme.example.com --token-url https://acme.example.com/oauth/token

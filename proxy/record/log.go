@@ -28,7 +28,7 @@ type LogOptions struct {
 	// UnsafeDropWhenFull serves requests although they can not be recorded. Ready then never refuses, and records are lost,
 	// counted in tenantgate_record_lost_total.
 	UnsafeDropWhenFull bool
-	// Metrics shows the log's state; nil shows it nowhere.
+	// Metrics counts each record that is appended, whether it can be written or not, and shows the log's state; nil does neither.
 	Metrics *Metrics
 	// Logger is told when writing begins to fail and when it works again; nil tells nobody.
 	Logger *slog.Logger
@@ -126,8 +126,9 @@ func (l *Log) Ready() error {
 
 // Append takes a record. It copies it into memory and returns; it never waits for the disk and keeps nothing of a. The record of a request
 // that was accepted while Ready returned nil has room; if so many were accepted at once that it has not, it is lost and counted, and
-// the log says so in a line of its own when there is room again.
+// the log says so in a line of its own when there is room again. The metrics count it in any case.
 func (l *Log) Append(a *Access) {
+	l.o.Metrics.Observe(a)
 	b := l.lineBuffers.Get().(*[]byte)
 	line := a.AppendLine((*b)[:0])
 	l.put(line, a.Outcome == Unrecorded)

@@ -99,11 +99,10 @@ func buildInfo() prometheus.Collector {
 
 // Handshake results: the values of the label of tenantgate_tls_handshakes_total.
 const (
-	HandshakeOK      = "ok"      // full handshake with an accepted certificate
-	HandshakeResumed = "resumed" // resumed session, certificate checked again
+	HandshakeDone    = "done"    // finished, with an accepted certificate
 	HandshakeRefused = "refused" // no certificate, or one that is not accepted
-	HandshakeTimeout = "timeout" // not finished in time
-	HandshakeFailed  = "failed"  // anything else: no common version, a hang-up, no TLS at all
+	HandshakeFailed  = "failed"  // anything else: no common version, too slow, a hang-up, no TLS at all
+	HandshakeShed    = "shed"    // not begun: too many connections
 )
 
 // Handshake counts one handshake; result is one of the constants above.

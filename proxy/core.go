@@ -1,0 +1,209 @@
+package proxy
+
+import (
+	"strings"
+	"time"
+
+	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy/record"
+)
+
+// Core decides requests. It takes plain values and knows no HTTP library; every wire engine asks the same Core. Its methods are safe for concurrent
+// use, take no lock and allocate nothing for a request that is allowed as it came.
+type Core struct {
+	// Registry says who is bound to a certificate and what a route requires, now.
+	Registry *identity.Registry
+	// Trust is the bundle that client certificates must chain to, now.
+	Trust func() *pki.Trust
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// Request is what a wire engine knows of a request: plain values, as the caller sent them.
+type Request struct {
+	Peer   *Peer  // nil: nobody
+	Host   string // Host or :authority
+	Method string
+	Target string // request target in origin form, byte for byte
+	Length int64  // octets of the body, -1 when it is chunked
+	Fields Fields
+}
+
+// Fields reads header fields. http.Header is one.
+type Fields interface {
+	// Get returns the first value of the field with this canonical name, or "".
+	Get(name string) string
+}
+
+// Decision is what Decide found, as far as it came. It is meant to be reused: its buffers are kept.
+type Decision struct {
+	Outcome record.Outcome // record.Served: go on
+	Cause   string         // for the record, never for the caller
+
+	Binding *identity.Binding
+	Route   *identity.RouteEntry
+	Allow   []string // for method_not_allowed: the methods that the path has
+
+	Path   string // the raw path, for the record; "" when there is none
+	Target string // what to send to the tenant: path and query, byte-exact but for what the route replaces
+
+	path rawPath
+}
+
+// deny ends a decision.
+func (d *Decision) deny(o record.Outcome, cause string) { d.Outcome, d.Cause = o, cause }
+
+// Decide is the one place where access is decided (law 1): a request goes on only when its peer's certificate is bound to an enabled identity that
+// holds the role of the one route which the request matches. Everything that could be read in two ways was refused before.
+func (c *Core) Decide(r *Request, d *Decision) {
+	*d = Decision{path: d.path}
+	snap := c.Registry.Snapshot()
+	c.identify(snap, r, d)
+	if d.Outcome != record.Served {
+		return
+	}
+	query := c.parse(r, d)
+	if d.Outcome != record.Served {
+		return
+	}
+	c.authorize(snap, r, d)
+	if d.Outcome != record.Served {
+		return
+	}
+	d.Target = forwardTarget(d, r.Target, query)
+}
+
+// identify: who calls? Only TLS says (law 2).
+func (c *Core) identify(snap *identity.Snapshot, r *Request, d *Decision) {
+	d.Outcome = record.Served
+	if r.Peer == nil {
+		d.deny(record.Unidentified, "no client certificate was presented")
+		return
+	}
+	b, err := identify(snap, c.Trust(), r.Peer, c.now())
+	if err != nil {
+		d.deny(record.Unidentified, err.Error())
+		return
+	}
+	d.Binding = b
+	if b.Identity.Disabled {
+		d.deny(record.Denied, "identity is disabled")
+	}
+}
+
+// parse: what is asked for, in the one way that everybody reads it?
+func (c *Core) parse(r *Request, d *Decision) (query string) {
+	d.Path, query, _ = splitTarget(r.Target)
+	switch {
+	case !isToken(r.Method) || len(r.Method) > maxMethod:
+		d.deny(record.Malformed, "method is malformed")
+	case r.Method == "CONNECT" || r.Method == "TRACE":
+		d.deny(record.MethodNotAllowed, r.Method+" is not served")
+	case !validAuthority(r.Host):
+		d.deny(record.Malformed, "host is malformed")
+	case r.Peer.ServerName != "" && !sameHost(r.Host, r.Peer.ServerName):
+		d.deny(record.Misdirected, "host is not the server name of the TLS handshake")
+	}
+	if d.Outcome != record.Served {
+		return query
+	}
+	if cause := d.path.parse(d.Path); cause != "" {
+		d.deny(record.Malformed, cause)
+		return query
+	}
+	query, cause := cleanQuery(query)
+	if cause != "" {
+		d.deny(record.Malformed, cause)
+	}
+	return query
+}
+
+// authorize: is there a route, and does the identity hold its role?
+func (c *Core) authorize(snap *identity.Snapshot, r *Request, d *Decision) {
+	host := normalHost(hostOnly(r.Host))
+	entry, result := snap.MatchPath(host, d.path.decoded, d.path.folded, r.Method)
+	switch result {
+	case identity.NoRoute:
+		d.deny(record.NoRoute, "no route matches host and path")
+		return
+	case identity.NoMethod:
+		d.deny(record.MethodNotAllowed, "no route of this path has the method")
+		d.Allow = snap.Methods(host, d.path.decoded, d.path.folded)
+		return
+	}
+	d.Route = entry
+	if !d.Binding.HasRole(entry.Route.Role) {
+		d.deny(record.Denied, "identity does not hold the role of the route")
+		return
+	}
+	for _, name := range methodOverrides {
+		if m := r.Fields.Get(name); m != "" && !allowsMethod(entry.Route, m) {
+			d.deny(record.Denied, "a header asks for a method that the route does not have")
+			return
+		}
+	}
+}
+
+// methodOverrides are headers by which a request asks to be taken for another method: what was judged must be what is done.
+var methodOverrides = [...]string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}
+
+func allowsMethod(r *identity.Route, method string) bool {
+	if len(r.Methods) == 0 {
+		return !strings.EqualFold(method, "CONNECT") && !strings.EqualFold(method, "TRACE")
+	}
+	for _, m := range r.Methods {
+		if m == method {
+			return true
+		}
+	}
+	return false
+}
+
+// forwardTarget makes the request target for the tenant. Without rewriting and reserved parameters it is the caller's own string.
+func forwardTarget(d *Decision, target, query string) string {
+	_, asked, hasQuery := splitTarget(target)
+	base, prefix, cut := d.Route.Base.EscapedPath(), d.Route.TenantPath, 0
+	if prefix != "" {
+		cut = len(d.Path) // exact route: the whole path is replaced
+		if d.Route.Prefix != "" {
+			cut = rawOffset(d.Path, len(d.Route.Prefix))
+		}
+	}
+	if base == "" && prefix == "" && query == asked {
+		return target
+	}
+	out := base + prefix + d.Path[cut:]
+	if query != "" || hasQuery && asked == "" {
+		out += "?" + query
+	}
+	return out
+}
+
+func (c *Core) now() time.Time {
+	if c.Now != nil {
+		return c.Now()
+	}
+	return time.Now()
+}
+
+// hostOnly removes the port from a valid authority.
+func hostOnly(authority string) string {
+	if strings.HasPrefix(authority, "[") {
+		return authority[:strings.IndexByte(authority, ']')+1]
+	}
+	if i := strings.IndexByte(authority, ':'); i >= 0 {
+		return authority[:i]
+	}
+	return authority
+}
+
+// normalHost is host in lower case and without the dot of the root. It allocates only when that changes something.
+func normalHost(host string) string {
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+// sameHost compares the host of an authority with a server name (SNI) in normal form.
+func sameHost(authority, serverName string) bool {
+	return strings.EqualFold(strings.TrimSuffix(hostOnly(authority), "."), serverName)
+}

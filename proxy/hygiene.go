@@ -1,0 +1,115 @@
+package proxy
+
+import "strings"
+
+// Header hygiene (laws 2 and 5). Names are compared folded: ASCII lower case and '_' as '-', because servers behind us (CGI, WSGI, the load balancer of
+// SAP BTP) read X_Forwarded_User as X-Forwarded-User. Whatever says, or could be read to say, who the caller is never passes.
+
+// maxReservedName bounds the folded copy of a name; longer names are judged by their first octets.
+const maxReservedName = 64
+
+// foldName folds one octet of a header name.
+func foldName(c byte) byte {
+	switch {
+	case 'A' <= c && c <= 'Z':
+		return c + 'a' - 'A'
+	case c == '_':
+		return '-'
+	}
+	return c
+}
+
+// appendFolded appends the folded form of name to dst, cut at maxReservedName octets.
+func appendFolded(dst []byte, name string) []byte {
+	for i := 0; i < len(name) && i < maxReservedName; i++ {
+		dst = append(dst, foldName(name[i]))
+	}
+	return dst
+}
+
+// reservedNames are the folded names that a caller may not send to a tenant, in a header, a trailer or a query: they say who calls.
+var reservedNames = map[string]bool{
+	"authorization": true, "authentication": true, "authentication-info": true, "cookie": true, "cookie2": true, "set-cookie": true, "set-cookie2": true,
+	"forwarded": true, "via": true, "client-cert": true, "client-cert-chain": true, // RFC 7239, RFC 9110, RFC 9440
+	"x-real-ip": true, "x-request-id": true, "x-remote-user": true, "remote-user": true, "remote-addr": true, "x-cluster-client-ip": true,
+	"true-client-ip": true, "cf-connecting-ip": true, "x-original-url": true, "x-rewrite-url": true, "x-original-host": true, "x-host": true,
+	"front-end-https": true, "x-envoy-external-address": true, "x-webauth-user": true,
+	"sap-sender": true, "sapauthenticatedusername": true, "x-cf-encoded-credentials": true, "mysapsso2": true,
+}
+
+// framingNames belong to the wire engine, which writes its own: a caller's header of such a name, and whatever looks like one, ends here. As names of
+// query parameters they are harmless ("?host=a17").
+var framingNames = map[string]bool{
+	"host": true, "connection": true, "keep-alive": true, "te": true, "trailer": true, "transfer-encoding": true, "upgrade": true, "http2-settings": true,
+	"content-length": true, "expect": true,
+}
+
+// reservedPrefixes are families of names of the same kind.
+var reservedPrefixes = [...]string{
+	"proxy-", "x-forwarded-", "ssl-client-", "x-ssl-", "x-client-", "x-auth-request-", "x-authenticated-", "x-tenantgate-", "x-amzn-oidc-",
+	"x-goog-authenticated-", "x-ms-client-principal", "x-remote-user-", "x-vcap-request-",
+}
+
+// reservedName reports whether a folded name is reserved.
+func reservedName(folded []byte) bool {
+	return reservedNames[string(folded)] || hasReservedPrefix(folded)
+}
+
+func hasReservedPrefix(folded []byte) bool {
+	for _, p := range reservedPrefixes {
+		if len(folded) >= len(p) && string(folded[:len(p)]) == p {
+			return true
+		}
+	}
+	return false
+}
+
+// callerHeaderPasses reports whether a header or trailer of this name may go from the caller to the tenant. Framing headers never pass: the engine
+// writes its own.
+func callerHeaderPasses(name string) bool {
+	var buf [maxReservedName]byte
+	folded := appendFolded(buf[:0], name)
+	return !framingNames[string(folded)] && !reservedName(folded)
+}
+
+// tenantHeaderPasses reports whether a header or trailer of this name may go from the tenant to the caller: no cookie (law 5), no credential, nothing
+// that speaks about the connection to the tenant, nothing that invites the caller to go around us.
+func tenantHeaderPasses(name string) bool {
+	var buf [maxReservedName]byte
+	folded := appendFolded(buf[:0], name)
+	switch string(folded) {
+	case "set-cookie", "set-cookie2", "cookie", "authorization", "authentication-info", "alt-svc", "connection", "keep-alive", "te", "trailer",
+		"transfer-encoding", "upgrade", "content-length", "x-request-id":
+		return false
+	}
+	const proxy = "proxy-"
+	return len(folded) < len(proxy) || string(folded[:len(proxy)]) != proxy
+}
+
+// connectionTokens calls yield for each option of the Connection header values (RFC 9110, section 7.6.1).
+func connectionTokens(values []string, yield func(token string)) {
+	for _, v := range values {
+		for len(v) > 0 {
+			var token string
+			if i := strings.IndexByte(v, ','); i >= 0 {
+				token, v = v[:i], v[i+1:]
+			} else {
+				token, v = v, ""
+			}
+			if token = trimOWS(token); token != "" {
+				yield(token)
+			}
+		}
+	}
+}
+
+// trimOWS removes optional white space (RFC 9110, section 5.6.3) from both ends.
+func trimOWS(s string) string {
+	for len(s) > 0 && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for len(s) > 0 && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
+}

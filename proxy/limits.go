@@ -1,0 +1,63 @@
+package proxy
+
+import "time"
+
+// Limits bounds what a caller may cost this process. A zero field has the value of [DefaultLimits].
+type Limits struct {
+	HandshakeTimeout time.Duration // for the whole TLS handshake
+	HeaderTimeout    time.Duration // from the first octet of a request head to its last
+	IdleTimeout      time.Duration // between requests on one connection
+	BodyIdleTimeout  time.Duration // between two reads of a request body; SAP Cloud Integration gives up after 20 s
+	WriteTimeout     time.Duration // for a caller to take one write of the answer
+	HeaderBytes      int           // octets of a request head
+	HeaderFields     int           // fields of a request head
+	MaxConnections   int           // open connections
+	MaxRequests      int           // requests in flight
+	MaxStreams       int           // HTTP/2 streams on one connection
+	ReplayBytes      int64         // a body up to this size is kept until the tenant's answer, so that a 401 can be retried
+}
+
+// DefaultLimits are the limits of a configuration that says nothing.
+func DefaultLimits() Limits {
+	return Limits{
+		HandshakeTimeout: 10 * time.Second,
+		HeaderTimeout:    10 * time.Second,
+		IdleTimeout:      2 * time.Minute,
+		BodyIdleTimeout:  15 * time.Second,
+		WriteTimeout:     30 * time.Second,
+		HeaderBytes:      32 << 10,
+		HeaderFields:     200,
+		MaxConnections:   20000,
+		MaxRequests:      10000,
+		MaxStreams:       100,
+		ReplayBytes:      64 << 10,
+	}
+}
+
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits()
+	zero := func(v *time.Duration, def time.Duration) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	zero(&l.HandshakeTimeout, d.HandshakeTimeout)
+	zero(&l.HeaderTimeout, d.HeaderTimeout)
+	zero(&l.IdleTimeout, d.IdleTimeout)
+	zero(&l.BodyIdleTimeout, d.BodyIdleTimeout)
+	zero(&l.WriteTimeout, d.WriteTimeout)
+	count := func(v *int, def int) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	count(&l.HeaderBytes, d.HeaderBytes)
+	count(&l.HeaderFields, d.HeaderFields)
+	count(&l.MaxConnections, d.MaxConnections)
+	count(&l.MaxRequests, d.MaxRequests)
+	count(&l.MaxStreams, d.MaxStreams)
+	if l.ReplayBytes == 0 {
+		l.ReplayBytes = d.ReplayBytes
+	}
+	return l
+}

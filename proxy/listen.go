@@ -1,0 +1,295 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy/record"
+)
+
+// Serve accepts connections on l until Shutdown, which makes it return nil. Each connection is handshaken in a goroutine of its own and then handed to
+// the wire engine of the protocol that was negotiated.
+func (s *Server) Serve(l net.Listener) error {
+	s.mu.Lock()
+	s.listeners[l] = struct{}{}
+	s.mu.Unlock()
+	var pause time.Duration
+	for {
+		raw, err := l.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			s.accept(raw)
+		case s.draining.Load():
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accepting: %w", err)
+		default: // out of file descriptors, say: wait for some to be given back
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			s.log.Error("accepting", "error", err, "pause", pause)
+			select {
+			case <-time.After(pause):
+			case <-s.stopped:
+				return nil
+			}
+		}
+	}
+}
+
+// conn is one connection of a caller.
+type conn struct {
+	server *Server
+	engine *engine
+	raw    net.Conn
+	source string
+	peer   *Peer  // nil until the handshake has ended; not changed afterwards
+	guard  *guard // HTTP/1.1 only
+
+	mu   sync.Mutex // guards live
+	live []*exchange
+}
+
+func (s *Server) accept(raw net.Conn) {
+	e := s.currentEngine()
+	c := &conn{server: s, engine: e, raw: raw, source: raw.RemoteAddr().String()}
+	s.mu.Lock()
+	full := len(s.conns) >= e.limits.MaxConnections
+	if !full {
+		s.conns[c] = struct{}{}
+	}
+	s.mu.Unlock()
+	if full || s.draining.Load() {
+		s.cfg.Metrics.Handshake(record.HandshakeShed)
+		raw.Close()
+		s.forget(c)
+		return
+	}
+	s.cfg.Metrics.ConnectionOpened()
+	go s.handshake(c)
+}
+
+// forget is the last thing that is done for a connection.
+func (s *Server) forget(c *conn) {
+	s.mu.Lock()
+	_, known := s.conns[c]
+	delete(s.conns, c)
+	s.mu.Unlock()
+	if known {
+		s.cfg.Metrics.ConnectionClosed()
+	}
+}
+
+// handshake verifies who is on the connection and hands it to an engine.
+func (s *Server) handshake(c *conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), c.engine.limits.HandshakeTimeout)
+	defer cancel()
+	lt, err := s.listenerTLS()
+	if err != nil {
+		s.refuseHandshake(c, nil, err)
+		return
+	}
+	tc := tls.Server(c.raw, lt.config)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		s.refuseHandshake(c, tc, err)
+		return
+	}
+	state := tc.ConnectionState()
+	peer, err := newPeer(state, lt.trust)
+	if err != nil {
+		s.refuseHandshake(c, tc, err)
+		return
+	}
+	s.mu.Lock()
+	c.peer = peer
+	s.mu.Unlock()
+	s.cfg.Metrics.Handshake(record.HandshakeDone)
+	if !c.engine.serve(c, tc, state.NegotiatedProtocol) {
+		tc.Close()
+		s.forget(c)
+	}
+}
+
+// refuseHandshake closes the connection, and records who was refused for his certificate.
+func (s *Server) refuseHandshake(c *conn, tc *tls.Conn, err error) {
+	c.raw.Close()
+	s.forget(c)
+	cause, known := handshakeCause(err)
+	if !known {
+		s.cfg.Metrics.Handshake(record.HandshakeFailed)
+		s.log.Debug("handshake", "source", c.source, "error", err)
+		return
+	}
+	s.cfg.Metrics.Handshake(record.HandshakeRefused)
+	if !s.refusals.Allow() {
+		return
+	}
+	a := record.Access{
+		Time: s.cfg.Now(), RequestID: record.NewRequestID(), Protocol: "TLS", Source: c.source,
+		Outcome: record.Unidentified, Cause: cause,
+	}
+	var refused *refusedPeer
+	if errors.As(err, &refused) {
+		a.Serial, a.Identity, a.Host = refused.serial, refused.identity, refused.serverName
+	}
+	s.cfg.Log.Append(&a)
+}
+
+// handshakeCause reports the reason if the handshake ended over the caller's certificate, and not over noise on the port.
+func handshakeCause(err error) (cause string, known bool) {
+	var refused *refusedPeer
+	if errors.As(err, &refused) {
+		return refused.Error(), true
+	}
+	var peer *peerError
+	if errors.As(err, &peer) {
+		return peer.cause, true
+	}
+	// crypto/tls has no type for this one. A client that can only sign with SHA-1 ends here too.
+	const none = "tls: client didn't provide a certificate"
+	if err.Error() == none {
+		return "no client certificate was presented (a client that signs with SHA-1 only is taken for one without)", true
+	}
+	return "", false
+}
+
+// listenerTLS is a TLS configuration and the bundle that it was made for.
+type listenerTLS struct {
+	config *tls.Config
+	trust  *pki.Trust
+	made   time.Time
+	key    [32]byte // of session tickets
+}
+
+// ticketLife is how long tickets are encrypted under one key; they can be opened for twice as long.
+const ticketLife = 12 * time.Hour
+
+// listenerTLS returns the configuration for a new connection. A new bundle means a new configuration with a new ticket key, so that no ticket outlives
+// the trust it was given under.
+func (s *Server) listenerTLS() (*listenerTLS, error) {
+	trust, now := s.cfg.Trust(), s.cfg.Now()
+	current := func() *listenerTLS {
+		lt := s.tlsConfig.Load()
+		if lt == nil || lt.trust != trust || now.Sub(lt.made) > ticketLife {
+			return nil
+		}
+		return lt
+	}
+	if lt := current(); lt != nil {
+		return lt, nil
+	}
+	s.tlsMu.Lock()
+	defer s.tlsMu.Unlock()
+	if lt := current(); lt != nil {
+		return lt, nil
+	}
+	next := &listenerTLS{trust: trust, made: now}
+	if _, err := rand.Read(next.key[:]); err != nil {
+		return nil, fmt.Errorf("making ticket key: %w", err)
+	}
+	keys := [][32]byte{next.key}
+	if old := s.tlsConfig.Load(); old != nil && old.trust == trust {
+		keys = append(keys, old.key)
+	}
+	next.config = &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: s.cfg.GetCertificate,
+		NextProtos:     []string{"h2", "http/1.1"},
+		// The chain is verified by VerifyConnection, which runs on resumed sessions too; ClientCAs is here for the list of acceptable CAs that is
+		// sent to the caller.
+		ClientAuth:       tls.RequireAnyClientCert,
+		ClientCAs:        trust.CertPool(),
+		VerifyConnection: func(state tls.ConnectionState) error { return s.verifyConnection(state, trust) },
+	}
+	next.config.SetSessionTicketKeys(keys)
+	s.tlsConfig.Store(next)
+	return next, nil
+}
+
+// verifyConnection accepts or refuses a caller's certificate at the end of every handshake, full or resumed: the chain by the CA's own profile, and then
+// whom it is bound to. A disabled identity passes here and is refused at its first request, with a problem document that says so.
+func (s *Server) verifyConnection(state tls.ConnectionState, trust *pki.Trust) error {
+	peer, err := newPeer(state, trust)
+	if err != nil {
+		return err
+	}
+	refused := &refusedPeer{serial: peer.Serial, serverName: peer.ServerName}
+	if err := trust.VerifyClient(peer.chain, s.cfg.Now()); err != nil {
+		refused.cause = err
+		return refused
+	}
+	snap := s.cfg.Registry.Snapshot()
+	if b, ok := snap.Binding(peer.Fingerprint); ok {
+		refused.identity = b.Identity.Name
+	}
+	if _, err := identify(snap, trust, peer, s.cfg.Now()); err != nil {
+		refused.cause = err
+		return refused
+	}
+	return nil
+}
+
+// refusedPeer is a handshake that was refused for the caller's certificate.
+type refusedPeer struct {
+	serial, serverName string
+	identity           string // "" unless the certificate is bound to one
+	cause              error
+}
+
+func (e *refusedPeer) Error() string { return e.cause.Error() }
+func (e *refusedPeer) Unwrap() error { return e.cause }
+
+// close ends the connection without waiting for anything.
+func (c *conn) close() { c.raw.Close() }
+
+// cut ends what is in flight: each exchange is told why, and the connection is closed soon after if that did not end it. A connection without requests
+// stays open; its next request is refused.
+func (c *conn) cut(cause string) {
+	c.mu.Lock()
+	live := append([]*exchange(nil), c.live...)
+	for _, x := range live {
+		x.cancel(&cutError{cause})
+	}
+	c.mu.Unlock()
+	if len(live) > 0 {
+		time.AfterFunc(cutGrace, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			for _, x := range live {
+				if slices.Contains(c.live, x) { // it hangs in a write to the caller, or a read from it
+					c.close()
+					return
+				}
+			}
+		})
+	}
+}
+
+// cutGrace is how long a cut exchange has to end in good order.
+const cutGrace = 300 * time.Millisecond
+
+// cutError is the cause of an exchange's end that was ordered by the registry.
+type cutError struct{ cause string }
+
+func (e *cutError) Error() string { return e.cause }
+
+func (c *conn) enter(x *exchange) {
+	c.mu.Lock()
+	c.live = append(c.live, x)
+	c.mu.Unlock()
+}
+
+func (c *conn) leave(x *exchange) {
+	c.mu.Lock()
+	if i := slices.Index(c.live, x); i >= 0 {
+		c.live = slices.Delete(c.live, i, i+1)
+	}
+	c.mu.Unlock()
+}

@@ -1,0 +1,70 @@
+package proxy
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"time"
+
+	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/pki"
+)
+
+// Peer is who is on a connection, as far as TLS says: a certificate that was acceptable when the handshake ended. It says nothing about what the
+// caller may do now; [Core.Decide] asks that for every request. A Peer is immutable.
+type Peer struct {
+	Fingerprint identity.Fingerprint
+	Serial      string // lower-case hexadecimal
+	ServerName  string // SNI in lower case, "" when the caller sent none
+	NotBefore   time.Time
+	NotAfter    time.Time
+
+	chain []*x509.Certificate // as shown, leaf first
+	trust *pki.Trust          // what the chain was verified against
+}
+
+// newPeer describes the other end of a finished handshake.
+func newPeer(state tls.ConnectionState, trust *pki.Trust) (*Peer, error) {
+	if len(state.PeerCertificates) == 0 {
+		return nil, &peerError{"no client certificate was presented"}
+	}
+	leaf := state.PeerCertificates[0]
+	return &Peer{
+		Fingerprint: sha256.Sum256(leaf.Raw),
+		Serial:      pki.FormatSerial(leaf.SerialNumber),
+		ServerName:  normalHost(state.ServerName),
+		NotBefore:   leaf.NotBefore,
+		NotAfter:    leaf.NotAfter,
+		chain:       state.PeerCertificates,
+		trust:       trust,
+	}, nil
+}
+
+// peerError is why a certificate does not identify anybody.
+type peerError struct{ cause string }
+
+func (e *peerError) Error() string { return e.cause }
+
+// identify answers who the peer is now: the first stage of a request, and the last step of a handshake. The certificate must chain to what is trusted
+// now, be inside its validity, be bound to an identity by its full fingerprint, and not be revoked.
+func identify(snap *identity.Snapshot, trust *pki.Trust, p *Peer, now time.Time) (*identity.Binding, error) {
+	if p.trust != trust { // the bundle was replaced after the handshake
+		if err := trust.VerifyClient(p.chain, now); err != nil {
+			return nil, &peerError{"certificate is not acceptable: " + err.Error()}
+		}
+	}
+	if now.After(p.NotAfter) {
+		return nil, &peerError{"certificate has expired"}
+	}
+	if now.Before(p.NotBefore) {
+		return nil, &peerError{"certificate is not valid yet"}
+	}
+	b, ok := snap.Binding(p.Fingerprint)
+	if !ok {
+		return nil, &peerError{"certificate is not bound to an identity"}
+	}
+	if !b.Certificate.RevokedAt.IsZero() {
+		return nil, &peerError{"certificate is revoked"}
+	}
+	return b, nil
+}

@@ -1,0 +1,47 @@
+package proxy_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/tenantgate/tenantgate/proxy"
+	"github.com/tenantgate/tenantgate/proxy/record"
+)
+
+func TestServesWithTheIdentitysOwnToken(t *testing.T) {
+	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		t.Run(proto, func(t *testing.T) {
+			g := newGate(t, proxy.Limits{})
+			orders, stock := g.issue("orders"), g.issue("stock")
+			if proto == "HTTP/2.0" {
+				orders.h2()
+				stock.h2()
+			}
+			a := orders.do("POST", "/http/orders/7?x=%41&y", strings.NewReader("hello"))
+			if a.err != nil || a.status != 200 || a.body != "POST /http/orders/7?x=%41&y 5" || a.proto != proto {
+				t.Fatalf("got %+v", a)
+			}
+			if got := a.header.Get("X-Client"); got != "sb-orders" {
+				t.Errorf("the tenant saw %q, want the identity's own client", got)
+			}
+			if c := a.header.Values("Set-Cookie"); len(c) > 0 {
+				t.Errorf("a tenant's cookie reached the caller: %q", c)
+			}
+			r := g.record(a.header.Get("X-Request-Id"))
+			for name, want := range map[string]any{
+				"identity": "orders", "route": "orders", "tenant": "acme", "outcome": "served", "status": 200.0, "tenant_status": 200.0, "method": "POST",
+				"path": "/http/orders/7", "bytes_in": 5.0, "bytes_out": float64(len(a.body)), "protocol": proto, "serial": orders.serial(),
+			} {
+				if r[name] != want {
+					t.Errorf("record has %s = %v, want %v", name, r[name], want)
+				}
+			}
+			g.wantOutcome(stock.get("/http/orders/7"), record.Denied)
+			g.wantOutcome(stock.get("/http/other"), record.NoRoute)
+			g.wantOutcome(orders.get("/http/exact"), record.MethodNotAllowed)
+			if n := len(g.tenant.requests()); n != 1 {
+				t.Errorf("%d requests reached the tenant, want 1", n)
+			}
+		})
+	}
+}

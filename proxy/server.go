@@ -1,0 +1,168 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy/record"
+	"github.com/tenantgate/tenantgate/proxy/token"
+)
+
+// Config is what a [Server] needs. All fields without a stated zero value are required.
+type Config struct {
+	// Registry says who is bound to which certificate, and what routes, roles and credentials there are.
+	Registry *identity.Registry
+	// Trust is the bundle that client certificates must chain to, now. When it returns another bundle than before, TLS tickets of the old one die.
+	Trust func() *pki.Trust
+	// GetCertificate chooses the listener's own certificate; it must have one for callers that send no server name.
+	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Tokens fetches and keeps the tokens of outbound credentials.
+	Tokens *token.Engine
+	// Log takes the access records. A request that cannot be recorded is refused.
+	Log *record.Log
+	// Metrics counts connections and handshakes; nil counts nothing. (Requests are counted by Log.)
+	Metrics *record.Metrics
+	// Logger takes what operators of the process should see; nil discards it.
+	Logger *slog.Logger
+	// Limits bounds what a caller may cost; zero fields have the defaults of [DefaultLimits].
+	Limits Limits
+	// Now is the clock of decisions; nil is time.Now.
+	Now func() time.Time
+}
+
+// Server is the data plane of one process: any number of listeners, one decision core, one set of upstream pools. Its methods are safe for
+// concurrent use.
+type Server struct {
+	cfg       Config
+	core      Core
+	log       *slog.Logger
+	upstreams upstreams
+	inFlight  atomic.Int64
+	draining  atomic.Bool
+	refusals  *rate.Limiter // bounds the records of refused handshakes: whoever reaches the port can cause one
+
+	tlsMu     sync.Mutex // held while tlsConfig is replaced
+	tlsConfig atomic.Pointer[listenerTLS]
+
+	mu        sync.Mutex // guards what follows
+	engine    *engine
+	engines   []*engine // engine and those of earlier limits that still have connections
+	listeners map[net.Listener]struct{}
+	conns     map[*conn]struct{}
+	stopped   chan struct{} // closed by Shutdown
+}
+
+// New makes a server and has it follow the registry's changes from now on.
+func New(cfg Config) *Server {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	cfg.Limits = cfg.Limits.withDefaults()
+	s := &Server{
+		cfg:       cfg,
+		core:      Core{Registry: cfg.Registry, Trust: cfg.Trust, Now: cfg.Now},
+		log:       cfg.Logger,
+		refusals:  rate.NewLimiter(100, 200),
+		listeners: make(map[net.Listener]struct{}),
+		conns:     make(map[*conn]struct{}),
+		stopped:   make(chan struct{}),
+	}
+	s.upstreams.tokens = cfg.Tokens
+	s.engine = newEngine(s, cfg.Limits)
+	s.engines = []*engine{s.engine}
+	cfg.Registry.OnChange(s.registryChanged)
+	return s
+}
+
+// Reload gives connections that are made from now on other limits. Open connections keep theirs.
+func (s *Server) Reload(l Limits) {
+	next := newEngine(s, l.withDefaults())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.engine.stopAccepting()
+	s.engine = next
+	s.engines = append(s.engines, next)
+}
+
+func (s *Server) currentEngine() *engine {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.engine
+}
+
+// Shutdown stops accepting, lets requests in flight end until ctx is done, and then cuts what is left. It returns ctx's error in that case.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.draining.Store(true)
+	s.mu.Lock()
+	select {
+	case <-s.stopped:
+	default:
+		close(s.stopped)
+	}
+	for l := range s.listeners {
+		l.Close()
+	}
+	engines := s.engines
+	s.mu.Unlock()
+
+	var wg sync.WaitGroup
+	for _, e := range engines {
+		wg.Go(func() { e.shutdown(ctx) })
+	}
+	wg.Wait()
+	err := ctx.Err()
+	for _, c := range s.connections() {
+		c.close()
+	}
+	s.upstreams.closeAll()
+	return err
+}
+
+// Connections is the number of open connections, those in a handshake included.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+func (s *Server) connections() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		all = append(all, c)
+	}
+	return all
+}
+
+// registryChanged acts on requests in flight (law 3) and lets go of what belongs to identities, tenants and credentials that are no more.
+func (s *Server) registryChanged(_, now *identity.Snapshot, changed identity.Changed) {
+	s.upstreams.forget(now, changed)
+	if !changed.All && len(changed.Identities) == 0 && len(changed.Certificates) == 0 {
+		return
+	}
+	for _, c := range s.connections() {
+		if c.peer == nil {
+			continue
+		}
+		b, err := identify(now, s.cfg.Trust(), c.peer, s.cfg.Now())
+		switch {
+		case err != nil:
+			c.cut(err.Error())
+		case b.Identity.Disabled:
+			c.cut("identity is disabled")
+		}
+	}
+}
