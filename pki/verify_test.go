@@ -88,7 +88,10 @@ func TestVerifyClientWithRevocationLists(t *testing.T) {
 		{"revoked", []*x509.RevocationList{env.CRL([]*big.Int{other, own}, nil)}, pki.Revoked},
 		{"revoked on the second list", []*x509.RevocationList{env.CRL(nil, nil), env.CRL([]*big.Int{own}, nil)}, pki.Revoked},
 		{"stale", []*x509.RevocationList{env.CRL(nil, func(l *x509.RevocationList) { l.NextUpdate = time.Now().Add(-time.Second) })}, pki.BadCRL},
-		{"from the future", []*x509.RevocationList{env.CRL(nil, func(l *x509.RevocationList) { l.ThisUpdate = time.Now().Add(time.Hour); l.NextUpdate = time.Now().Add(2 * time.Hour) })}, pki.BadCRL},
+		{"from the future", []*x509.RevocationList{env.CRL(nil, func(l *x509.RevocationList) {
+			l.ThisUpdate = time.Now().Add(time.Hour)
+			l.NextUpdate = time.Now().Add(2 * time.Hour)
+		})}, pki.BadCRL},
 		{"of another CA with the same name", []*x509.RevocationList{foreign.CRL(nil, nil)}, pki.BadCRL},
 		{"ours and another's", []*x509.RevocationList{foreign.CRL([]*big.Int{own}, nil), env.CRL(nil, nil)}, ""},
 		{"forged", []*x509.RevocationList{forged(t, env)}, pki.BadCRL},

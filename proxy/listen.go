@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"sync"
@@ -119,7 +120,7 @@ func (s *Server) handshake(c *conn) {
 
 // refuseHandshake closes the connection, and records who was refused for his certificate.
 func (s *Server) refuseHandshake(c *conn, tc *tls.Conn, err error) {
-	c.raw.Close()
+	linger(c.raw)
 	s.forget(c)
 	cause, known := handshakeCause(err)
 	if !known {
@@ -141,6 +142,18 @@ func (s *Server) refuseHandshake(c *conn, tc *tls.Conn, err error) {
 	}
 	s.cfg.Log.Append(&a)
 }
+
+// linger closes a connection so that the alert before it arrives: closing with unread octets would reset the connection, and a TLS 1.3 caller, who has
+// sent its request by then, would see that in place of the alert.
+func linger(raw net.Conn) {
+	defer raw.Close()
+	if tcp, ok := raw.(*net.TCPConn); ok && tcp.CloseWrite() == nil {
+		raw.SetReadDeadline(time.Now().Add(lingerTime))
+		io.Copy(io.Discard, io.LimitReader(raw, 64<<10))
+	}
+}
+
+const lingerTime = time.Second
 
 // handshakeCause reports the reason if the handshake ended over the caller's certificate, and not over noise on the port.
 func handshakeCause(err error) (cause string, known bool) {

@@ -4,8 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/internal/database"
+	"github.com/tenantgate/tenantgate/pki"
 )
 
 // The exit statuses, as the help of the root command documents them.
@@ -31,7 +36,7 @@ func hinted(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
 	}
-	if f, ok := errors.AsType[*failure](err); ok && f.hint != "" {
+	if hintOf(err) != "" {
 		return err
 	}
 	return &failure{err: err, hint: fmt.Sprintf(format, args...)}
@@ -48,17 +53,38 @@ func usageError(cmd *cobra.Command, format string, args ...any) error {
 
 // report prints err and its hint and returns the exit status it stands for.
 func report(w io.Writer, err error) int {
-	fmt.Fprintf(w, "tenantgate: %v\n", err)
-	status := exitFailed
-	if f, ok := errors.AsType[*failure](err); ok {
-		if f.hint != "" {
-			fmt.Fprintf(w, "hint: %s\n", f.hint)
-		}
-		if f.usage {
-			status = exitUsage
-		}
+	message, hint := err.Error(), hintOf(err)
+	if hint != "" {
+		message = strings.Replace(message, " ("+hint+")", "", 1) // some packages' errors carry it in their text
 	}
-	return status
+	fmt.Fprintf(w, "tenantgate: %s\n", message)
+	if hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", hint)
+	}
+	if f, ok := errors.AsType[*failure](err); ok && f.usage {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// hintOf finds what to do about err: our own hint, or the one of the package that made the error.
+func hintOf(err error) string {
+	if f, ok := errors.AsType[*failure](err); ok && f.hint != "" {
+		return f.hint
+	}
+	if e, ok := errors.AsType[*database.Error](err); ok {
+		return e.Hint
+	}
+	if e, ok := errors.AsType[*identity.Error](err); ok {
+		return e.Hint
+	}
+	if e, ok := errors.AsType[*pki.RequestError](err); ok {
+		return e.Hint
+	}
+	if e, ok := errors.AsType[*pki.FileError](err); ok {
+		return e.Hint
+	}
+	return ""
 }
 
 // exactArgs is cobra.ExactArgs with a message that names the missing argument.
@@ -66,9 +92,9 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < len(names):
-			return usageError(cmd, "%s: %s is missing", cmd.CommandPath(), names[len(args)])
+			return usageError(cmd, "%s is missing", names[len(args)])
 		case len(args) > len(names):
-			return usageError(cmd, "%s: unexpected argument %q", cmd.CommandPath(), args[len(names)])
+			return usageError(cmd, "unexpected argument %q", args[len(names)])
 		}
 		return nil
 	}
@@ -78,7 +104,7 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 func maxArgs(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) > n {
-			return usageError(cmd, "%s: unexpected argument %q", cmd.CommandPath(), args[n])
+			return usageError(cmd, "unexpected argument %q", args[n])
 		}
 		return nil
 	}

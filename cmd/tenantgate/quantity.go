@@ -154,3 +154,11 @@ type nodeError struct {
 
 func (e *nodeError) Error() string { return e.err.Error() }
 func (e *nodeError) Unwrap() error { return e.err }
+
+// text is d as the API reads durations; "" when it is zero, which stands for the default.
+func (d Duration) text() string {
+	if d == 0 {
+		return ""
+	}
+	return time.Duration(d).String()
+}

@@ -13,8 +13,9 @@ type program struct {
 	stdout, stderr io.Writer
 	getenv         func(string) string
 
-	json   bool   // --json: print objects as JSON instead of tables
-	config string // --config: the server's configuration file
+	json   bool          // --json: print objects as JSON instead of tables
+	config string        // --config: the server's configuration file
+	target adminEndpoint // how to reach a running server
 }
 
 const (
@@ -75,7 +76,7 @@ func newRootCommand(p *program) *cobra.Command {
 	}
 	subcommandsOnly(root)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError(cmd, "%s: %v", cmd.CommandPath(), err)
+		return usageError(cmd, "%v", err)
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
@@ -83,6 +84,7 @@ func newRootCommand(p *program) *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.BoolVar(&p.json, "json", false, "print JSON instead of tables")
 	flags.StringVarP(&p.config, "config", "c", "", "the server's configuration `file` (default $TENANTGATE_CONFIG, then ./tenantgate.yaml)")
+	p.target.addFlags(root)
 
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Run a server:"},
@@ -96,8 +98,10 @@ func newRootCommand(p *program) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupRun, newConfigCommand(p))
-	add(groupLook, newVersionCommand(p))
+	add(groupRun, newDemoCommand(p), newInitCommand(p), newServeCommand(p), newConfigCommand(p))
+	add(groupRegistry, newTenantCommand(p), newRouteCommand(p), newIdentityCommand(p), newCredentialCommand(p))
+	add(groupPKI, newCertCommand(p))
+	add(groupLook, newStatusCommand(p), newAuditCommand(p), newVersionCommand(p))
 	return root
 }
 
@@ -114,9 +118,10 @@ func subcommandsOnly(cmd *cobra.Command) {
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
-			return usageError(cmd, "%s: a command is missing", cmd.CommandPath())
+			return usageError(cmd, "a command is missing")
 		}
-		err := usageError(cmd, "%s: unknown command %q", cmd.CommandPath(), args[0]).(*failure)
+		cmd.SuggestionsMinimumDistance = 2 // cobra's default, which it sets too late for this
+		err := usageError(cmd, "unknown command %q", args[0]).(*failure)
 		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 			err.hint = "did you mean " + strings.Join(near, " or ") + "? (" + err.hint + ")"
 		}

@@ -15,10 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pressly/goose/v3"
 	"go.step.sm/crypto/pemutil"
-	_ "modernc.org/sqlite" // the database of an Env that is given none
 
+	"github.com/tenantgate/tenantgate/internal/database"
 	"github.com/tenantgate/tenantgate/pki"
 )
 
@@ -85,20 +84,22 @@ func With(t testing.TB, o Options) *Env {
 // Database returns a new SQLite database with the tables of package pki.
 func Database(t testing.TB) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "pki.db")+
-		"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
+	return OpenDatabase(t, filepath.Join(t.TempDir(), "pki.db"))
+}
+
+// OpenDatabase opens the database that url names, brings the tables of package pki up to date, and closes it when the test
+// ends.
+func OpenDatabase(t testing.TB, url string) *sql.DB {
+	t.Helper()
+	db, err := database.Open(context.Background(), url)
 	if err != nil {
 		t.Fatalf("opening the database: %v", err)
 	}
 	t.Cleanup(func() { db.Close() })
-	provider, err := goose.NewProvider(goose.DialectSQLite3, db, pki.Migrations())
-	if err != nil {
-		t.Fatalf("reading the migrations: %v", err)
-	}
-	if _, err := provider.Up(context.Background()); err != nil {
+	if err := database.Migrate(context.Background(), db, "pki", pki.Migrations()); err != nil {
 		t.Fatalf("migrating: %v", err)
 	}
-	return db
+	return db.DB
 }
 
 // Client issues a client certificate for an identity, recorded and committed, ready for a TLS client.

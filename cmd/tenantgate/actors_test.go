@@ -1,0 +1,138 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tenantgate/tenantgate/proxy/tenantsim"
+)
+
+// runTenant is the command tenantsim: a simulated tenant that writes ca.pem, key.json (a service key) and env
+// (name=value lines) into -dir and runs until SIGINT.
+func runTenant(args []string) error {
+	flags := flag.NewFlagSet("tenantsim", flag.ContinueOnError)
+	dir := flags.String("dir", ".", "where to write")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt)
+	sim, err := tenantsim.New(tenantsim.Options{})
+	if err != nil {
+		return err
+	}
+	defer sim.Close()
+	sim.AddClient(tenantsim.Client{ID: "sb-erp", Secret: "s3cret+/=$"})
+	key, err := sim.ServiceKey("sb-erp", tenantsim.KeyIntegration)
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{
+		{"ca.pem", sim.CAPEM()},
+		{"key.json", key},
+		{"secret", []byte("s3cret+/=$\n")},
+		{"env", fmt.Appendf(nil, "base_url=%s\ntoken_url=%s\n", sim.BaseURL(), sim.TokenURL())},
+	} {
+		if err := replaceFile(filepath.Join(*dir, f.name), f.data, 0o600); err != nil {
+			return err
+		}
+	}
+	<-signals
+	return nil
+}
+
+// runCaller is the command caller: a backend that makes requests with a client certificate, all on one connection,
+// and prints status and body of each. Between two requests it waits for the file that -between names.
+func runCaller(args []string) error {
+	flags := flag.NewFlagSet("caller", flag.ContinueOnError)
+	files := flags.String("as", "", "directory and name of NAME.pem, NAME.key and ca.pem, such as certs/erp")
+	method := flags.String("method", "GET", "method")
+	body := flags.String("body", "", "request body")
+	between := flags.String("between", "", "make a second request once this file is there")
+	done := flags.String("done", "", "file to write after the first request")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() != 1 {
+		return errors.New("caller: URL is missing")
+	}
+	client, err := callerClient(*files)
+	if err != nil {
+		return err
+	}
+	if err := callOnce(client, *method, flags.Arg(0), *body); err != nil {
+		return err
+	}
+	if *done != "" {
+		if err := os.WriteFile(*done, nil, 0o600); err != nil {
+			return err
+		}
+	}
+	if *between == "" {
+		return nil
+	}
+	for end := time.Now().Add(deadline); ; {
+		if _, err := os.Stat(*between); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("caller: %s did not appear", *between)
+		}
+		time.Sleep(5 * time.Millisecond) // polling, in a process of its own
+	}
+	return callOnce(client, *method, flags.Arg(0), *body)
+}
+
+func callerClient(files string) (*http.Client, error) {
+	config := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
+	if files != "" {
+		pair, err := tls.LoadX509KeyPair(files+".pem", files+".key")
+		if err != nil {
+			return nil, err
+		}
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+		roots, err := os.ReadFile(filepath.Join(filepath.Dir(files), "ca.pem"))
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs.AppendCertsFromPEM(roots)
+	} else {
+		config.InsecureSkipVerify = true // a caller without certificate wants nothing but the refusal
+	}
+	return &http.Client{Timeout: deadline, Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}}, nil
+}
+
+func callOnce(client *http.Client, method, url, body string) error {
+	var reader io.Reader
+	if body != "" {
+		reader = strings.NewReader(body)
+	}
+	r, err := http.NewRequest(method, url, reader)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	b, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d\n%s\n", response.StatusCode, strings.TrimSpace(string(b)))
+	return nil
+}

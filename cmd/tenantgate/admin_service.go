@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tenantgate/tenantgate/proxy/admin"
+)
+
+// adminService serves the admin API on two listeners: the socket, where the kernel says who calls, and the
+// admin listener, where a certificate of the admin profile does.
+type adminService struct {
+	node     *node
+	socket   *http.Server
+	tls      *http.Server
+	draining atomic.Bool // the node is stopping: /readyz says so
+}
+
+func newAdminService(n *node) *adminService {
+	a := &adminService{node: n}
+	metrics := promhttp.HandlerFor(n.gatherer, promhttp.HandlerOpts{})
+	server := func(actor func(*http.Request) (string, error)) *http.Server {
+		return &http.Server{
+			Handler: &admin.Server{
+				Registry: n.registry, CA: n.ca, DB: n.db.DB, Actor: actor, Ready: a.checks, Metrics: metrics, Logger: n.log,
+			},
+			ReadHeaderTimeout: 10 * time.Second,
+			ReadTimeout:       30 * time.Second,
+			WriteTimeout:      time.Minute,
+			IdleTimeout:       2 * time.Minute,
+			MaxHeaderBytes:    16 << 10,
+			ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+		}
+	}
+	a.socket = server(socketActor)
+	a.socket.ConnContext = withSocketUser
+	a.tls = server(n.certificateActor)
+	a.tls.TLSConfig = &tls.Config{
+		MinVersion:     tls.VersionTLS13,
+		GetCertificate: n.certificate,
+		// Health and metrics are for everybody. A certificate that is shown is judged for each request to /v1, by
+		// certificateActor; no ticket may stand in for it.
+		ClientAuth:             tls.RequestClientCert,
+		SessionTicketsDisabled: true,
+	}
+	return a
+}
+
+// serveSocket serves the admin socket until shutdown.
+func (a *adminService) serveSocket(l net.Listener) error { return served(a.socket.Serve(l)) }
+
+// serveTLS serves the admin listener until shutdown.
+func (a *adminService) serveTLS(l net.Listener) error { return served(a.tls.ServeTLS(l, "", "")) }
+
+func served(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serving administration: %w", err)
+}
+
+// shutdown lets requests end until ctx is done and closes both listeners.
+func (a *adminService) shutdown(ctx context.Context) {
+	for _, s := range []*http.Server{a.socket, a.tls} {
+		if err := s.Shutdown(ctx); err != nil {
+			s.Close()
+		}
+	}
+}
+
+// checks is what /readyz and `status` ask: can this node serve a caller and administer itself now?
+func (a *adminService) checks(ctx context.Context) []admin.Check {
+	n := a.node
+	list := []admin.Check{
+		check("serving", a.drainingError(), ""),
+		check("database", n.db.Check(ctx), ""),
+		check("record", n.records.Ready(), ""),
+		check("ca", notExpired(n.trust.Load().NotAfter()), "until "+moment(n.trust.Load().NotAfter())),
+		check("server_certificate", notExpired(n.certs.Load().NotAfter()), "until "+moment(n.certs.Load().NotAfter())),
+	}
+	return append(list, n.configCheck())
+}
+
+func (a *adminService) drainingError() error {
+	if a.draining.Load() {
+		return errors.New("draining")
+	}
+	return nil
+}
+
+func check(name string, err error, detail string) admin.Check {
+	if err != nil {
+		return admin.Check{Name: name, Detail: err.Error()}
+	}
+	return admin.Check{Name: name, OK: true, Detail: detail}
+}
+
+func notExpired(t time.Time) error {
+	if time.Now().After(t) {
+		return fmt.Errorf("expired on %s", moment(t))
+	}
+	return nil
+}
+
+// configCheck says what came of the last reload. A refused one does not make the node unready: it serves, on
+// the old configuration; load balancers must not take it out for that. Its detail says so.
+func (n *node) configCheck() admin.Check {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c := admin.Check{Name: "configuration", OK: true}
+	switch {
+	case n.reloadErr != nil:
+		c.Detail = "the last reload was refused, the old configuration is in force: " + n.reloadErr.Error()
+	case len(n.pending) > 0:
+		c.Detail = "changed keys that need a restart: " + list(n.pending)
+	}
+	return c
+}

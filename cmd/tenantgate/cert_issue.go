@@ -1,0 +1,196 @@
+package main
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy/admin"
+)
+
+// issueFlags are the flags of `cert issue`.
+type issueFlags struct {
+	out          string
+	pkcs12       string
+	passwordFile string
+	legacy       bool
+	keyType      string
+	lifetime     Duration
+}
+
+func newCertIssueCommand(p *program) *cobra.Command {
+	f := issueFlags{}
+	cmd := &cobra.Command{
+		Use:   "issue IDENTITY (--out DIR | --pkcs12 FILE --password-file FILE)",
+		Short: "Make a key and a certificate for an identity",
+		Long: `issue makes the private key here, sends the server a request for it, and writes either
+
+  --out DIR       IDENTITY.key (0600), IDENTITY.pem (certificate and intermediate) and ca.pem (the root)
+  --pkcs12 FILE   all of it in one PKCS#12 file under the password in --password-file
+
+The key never leaves this machine. Nothing is overwritten. --legacy writes PKCS#12 as SAP JVMs and sapgenpse
+of the past read it (3DES); its password protects next to nothing, so protect the file.`,
+		Example: `  tenantgate cert issue erp --out erp-files
+  tenantgate cert issue pi --key-type RSA-2048 --pkcs12 pi.p12 --password-file password --legacy
+  tenantgate cert issue batch --out . --lifetime 30d`,
+		Args: exactArgs("IDENTITY"),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.out, "out", "", "`directory` for PEM files; made if it is missing")
+	flags.StringVar(&f.pkcs12, "pkcs12", "", "`file` for PKCS#12")
+	flags.StringVar(&f.passwordFile, "password-file", "", "`file` with the password of the PKCS#12 file; - is standard input")
+	flags.BoolVar(&f.legacy, "legacy", false, "PKCS#12 with 3DES, for old SAP software")
+	flags.StringVar(&f.keyType, "key-type", pki.P256, "P-256, P-384, RSA-2048, RSA-3072, RSA-4096 or Ed25519")
+	flags.Var(&f.lifetime, "lifetime", "how long it is valid, such as 30d (default 90d, at most 398d)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if (f.out == "") == (f.pkcs12 == "") {
+			return usageError(cmd, "give either --out or --pkcs12")
+		}
+		if (f.pkcs12 == "") != (f.passwordFile == "") {
+			return usageError(cmd, "--pkcs12 and --password-file go together")
+		}
+		return p.issueCertificate(cmd, args[0], &f)
+	}
+	return cmd
+}
+
+func (p *program) issueCertificate(cmd *cobra.Command, name string, f *issueFlags) error {
+	password, err := p.readPassword(f.passwordFile)
+	if err != nil {
+		return err
+	}
+	files := issueTargets(name, f)
+	if err := refuseFiles(files); err != nil {
+		return err
+	}
+	key, err := pki.GenerateKey(f.keyType)
+	if err != nil {
+		return usageError(cmd, "--key-type: %v", err)
+	}
+	csr, err := requestFor(name, key)
+	if err != nil {
+		return err
+	}
+	return p.call(func(c *admin.Client) error {
+		issued, err := c.IssueCertificate(cmd.Context(), name, admin.CertificateRequest{CSR: csr, Lifetime: identity.Duration(f.lifetime)})
+		if err != nil {
+			return err
+		}
+		if err := writeIssued(f, files, key, &issued, password); err != nil {
+			return hinted(fmt.Errorf("%w; the certificate %s was issued", err, issued.Serial), "tenantgate cert revoke %s --reason superseded", issued.Serial)
+		}
+		p.tellDropped(issued.Dropped)
+		return p.show(issued, func(w io.Writer) {
+			fmt.Fprintf(w, "issued certificate %s for identity %s, valid until %s\n", issued.Serial, name, moment(issued.NotAfter))
+			for _, file := range files {
+				fmt.Fprintf(w, "wrote %s\n", file)
+			}
+		})
+	})
+}
+
+// readPassword reads a password; a final line end is not part of it.
+func (p *program) readPassword(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	b, err := p.readInput(file, "the password")
+	if err != nil {
+		return "", err
+	}
+	b = bytes.TrimRight(b, "\r\n")
+	if len(b) == 0 {
+		return "", errors.New("reading the password: it is empty")
+	}
+	return string(b), nil
+}
+
+// issueTargets lists the files that will be written: key, chain and root, or the one PKCS#12 file.
+func issueTargets(name string, f *issueFlags) []string {
+	if f.pkcs12 != "" {
+		return []string{f.pkcs12}
+	}
+	return []string{filepath.Join(f.out, name+".key"), filepath.Join(f.out, name+".pem"), filepath.Join(f.out, "ca.pem")}
+}
+
+// refuseFiles fails when a key or certificate would be overwritten. ca.pem may be there: it is compared later.
+func refuseFiles(files []string) error {
+	for _, file := range files {
+		if _, err := os.Lstat(file); err == nil && filepath.Base(file) != "ca.pem" {
+			return hinted(fmt.Errorf("%s exists and is not overwritten", file), "choose another --out or --pkcs12, or move it away; nothing was issued")
+		}
+	}
+	return nil
+}
+
+// requestFor makes a certificate request (PEM) that names the identity and nothing else.
+func requestFor(name string, key crypto.Signer) (string, error) {
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}}, key)
+	if err != nil {
+		return "", fmt.Errorf("making the certificate request: %w", err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})), nil
+}
+
+// writeIssued writes the files; the key goes first, because it is the one thing that cannot be had again.
+func writeIssued(f *issueFlags, files []string, key crypto.Signer, issued *admin.IssuedCertificate, password string) error {
+	chain, err := pki.ParseCertificates([]byte(issued.Chain))
+	if err != nil {
+		return fmt.Errorf("reading the server's answer: %w", err)
+	}
+	roots, err := pki.ParseCertificates([]byte(issued.Roots))
+	if err != nil {
+		return fmt.Errorf("reading the server's answer: %w", err)
+	}
+	if f.pkcs12 != "" {
+		b, err := pki.EncodePKCS12(key, &pki.Issued{Leaf: chain[0], Chain: chain}, roots, password, f.legacy)
+		if err != nil {
+			return err
+		}
+		return writeNewFile(f.pkcs12, b, 0o600)
+	}
+	if _, err := makeDir(f.out); err != nil {
+		return err
+	}
+	pemKey, err := pki.EncodePrivateKey(key)
+	if err != nil {
+		return err
+	}
+	if err := writeNewFile(files[0], pemKey, 0o600); err != nil {
+		return err
+	}
+	if err := writeNewFile(files[1], pki.EncodeCertificates(chain...), 0o644); err != nil {
+		return err
+	}
+	return writeSame(files[2], pki.EncodeCertificates(roots...))
+}
+
+// writeSame writes a file, or accepts one that holds the same already.
+func writeSame(path string, data []byte) error {
+	if old, err := os.ReadFile(path); err == nil {
+		if bytes.Equal(old, data) {
+			return nil
+		}
+		return hinted(fmt.Errorf("%s holds another CA and is not overwritten", path), "choose another --out")
+	}
+	return writeNewFile(path, data, 0o644)
+}
+
+// tellDropped says on standard error what a request asked for and did not get.
+func (p *program) tellDropped(dropped []string) {
+	for _, d := range dropped {
+		fmt.Fprintf(p.stderr, "not granted: %s\n", printable(d))
+	}
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"encoding/pem"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy/admin"
+)
+
+func newCertSignCommand(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "sign IDENTITY [CSR-FILE]",
+		Short: "Sign a caller's certificate request",
+		Long: `sign takes a PKCS#10 request, PEM or DER, from a file or standard input, and prints the certificate and
+its intermediate as PEM, ready to import (ABAP: STRUST; Java: keytool).
+
+What the request asks for beyond the profile is dropped with a message on standard error (organisation,
+country, extensions) or refused (another name, an e-mail address, foreign alternative names, CA:TRUE, a
+weak key, a bad signature). Nothing is granted because it was asked for.`,
+		Example: `  tenantgate cert sign erp erp.csr > erp.pem
+  openssl req -new -newkey rsa:2048 -nodes -keyout erp.key -subj /CN=erp | tenantgate cert sign erp - --out erp.pem`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageError(cmd, "IDENTITY is missing")
+			}
+			return maxArgs(2)(cmd, args)
+		},
+	}
+	out := cmd.Flags().String("out", "", "`file` for the certificate instead of standard output")
+	lifetime := new(Duration)
+	cmd.Flags().Var(lifetime, "lifetime", "how long it is valid, such as 30d (default 90d, at most 398d)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		source := "-"
+		if len(args) == 2 {
+			source = args[1]
+		}
+		return p.signRequest(cmd, args[0], source, *out, *lifetime)
+	}
+	return cmd
+}
+
+func (p *program) signRequest(cmd *cobra.Command, name, source, out string, lifetime Duration) error {
+	b, err := p.readInput(source, "the certificate request")
+	if err != nil {
+		return err
+	}
+	// The server judges it again; here it is judged so that a wrong file is told apart before anything is sent
+	// (it might be a private key).
+	if _, err := pki.ParseRequest(b); err != nil {
+		return err
+	}
+	if out != "" {
+		if err := refuseFiles([]string{out}); err != nil {
+			return err
+		}
+	}
+	if block, _ := pem.Decode(b); block == nil {
+		b = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: b})
+	}
+	return p.call(func(c *admin.Client) error {
+		issued, err := c.IssueCertificate(cmd.Context(), name, admin.CertificateRequest{CSR: string(b), Lifetime: identity.Duration(lifetime)})
+		if err != nil {
+			return err
+		}
+		p.tellDropped(issued.Dropped)
+		if out != "" {
+			if err := writeNewFile(out, []byte(issued.Chain), 0o644); err != nil {
+				return err
+			}
+			fmt.Fprintf(p.stderr, "wrote %s\n", out)
+			if !p.json {
+				return nil
+			}
+		}
+		return p.show(issued, func(w io.Writer) { io.WriteString(w, issued.Chain) })
+	})
+}

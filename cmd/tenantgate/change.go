@@ -1,0 +1,117 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenantgate/tenantgate/proxy/admin"
+)
+
+// call runs fn with the client of the running server and makes its error readable.
+func (p *program) call(fn func(c *admin.Client) error) error {
+	c, err := p.client()
+	if err != nil {
+		return err
+	}
+	return explain(fn(c))
+}
+
+// attributes are the flags of `add` and `set` that stand for fields of an object: each knows the JSON
+// name of its field and its value. Only flags that were given count, so that `set` changes nothing else.
+type attributes struct{ list []attribute }
+
+type attribute struct {
+	flag, field string
+	value       func() (any, error)
+}
+
+// text adds a string flag.
+func (a *attributes) text(cmd *cobra.Command, flag, field, usage string) {
+	v := cmd.Flags().String(flag, "", usage)
+	a.list = append(a.list, attribute{flag, field, func() (any, error) { return *v, nil }})
+}
+
+// names adds a flag that takes a comma-separated list or is repeated. An empty value is the empty list.
+func (a *attributes) names(cmd *cobra.Command, flag, field, usage string) {
+	v := cmd.Flags().StringSlice(flag, nil, usage)
+	a.list = append(a.list, attribute{flag, field, func() (any, error) { return append([]string{}, *v...), nil }})
+}
+
+// truth adds a flag that is true when given; --flag=false is false.
+func (a *attributes) truth(cmd *cobra.Command, flag, field, usage string) {
+	v := cmd.Flags().Bool(flag, false, usage)
+	a.list = append(a.list, attribute{flag, field, func() (any, error) { return *v, nil }})
+}
+
+// duration adds a flag such as 30s; the API reads what time.Duration prints.
+func (a *attributes) duration(cmd *cobra.Command, flag, field, usage string) {
+	v := new(Duration)
+	cmd.Flags().Var(v, flag, usage)
+	a.list = append(a.list, attribute{flag, field, func() (any, error) { return v.text(), nil }})
+}
+
+// file adds a flag that names a file whose text is the value; "" is the empty text.
+func (a *attributes) file(p *program, cmd *cobra.Command, flag, field, usage string) {
+	v := cmd.Flags().String(flag, "", usage)
+	a.list = append(a.list, attribute{flag, field, func() (any, error) {
+		if *v == "" {
+			return "", nil
+		}
+		b, err := p.readInput(*v, "--"+flag)
+		return string(b), err
+	}})
+}
+
+// custom adds a flag that was registered elsewhere.
+func (a *attributes) custom(flag, field string, value func() (any, error)) {
+	a.list = append(a.list, attribute{flag, field, value})
+}
+
+// given returns the fields whose flags were given, by JSON name.
+func (a *attributes) given(cmd *cobra.Command) (map[string]any, error) {
+	changes := map[string]any{}
+	for _, attr := range a.list {
+		if !cmd.Flags().Changed(attr.flag) {
+			continue
+		}
+		v, err := attr.value()
+		if err != nil {
+			return nil, err
+		}
+		changes[attr.field] = v
+	}
+	return changes, nil
+}
+
+// changes is given for `set`, where nothing to change is a slip.
+func (a *attributes) changes(cmd *cobra.Command) (map[string]any, error) {
+	changes, err := a.given(cmd)
+	if err == nil && len(changes) == 0 {
+		return nil, usageError(cmd, "nothing to change")
+	}
+	return changes, err
+}
+
+// fill sets the given fields in the object, for `add`.
+func (a *attributes) fill(cmd *cobra.Command, object any) error {
+	changes, err := a.given(cmd)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(changes)
+	if err != nil {
+		return fmt.Errorf("encoding flags: %w", err)
+	}
+	if err := json.Unmarshal(b, object); err != nil {
+		return fmt.Errorf("reading flags: %w", err)
+	}
+	return nil
+}
+
+// removed confirms a removal.
+func (p *program) removed(object, name string) error {
+	return p.show(map[string]string{"removed": name}, func(w io.Writer) { fmt.Fprintf(w, "removed %s %s\n", object, name) })
+}

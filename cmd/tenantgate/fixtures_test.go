@@ -1,0 +1,90 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/pki/pkitest"
+)
+
+func hangUp() os.Signal { return syscall.SIGHUP }
+
+// makeFixtures makes certificates, revocation lists and requests, good ones and odd ones, and returns their directory:
+//
+//	roots.pem intermediates.pem good.pem good.crl revoked.crl
+//	odd/KIND.pem        client certificates that must be refused
+//	csr/NAME.pem        requests; csr/good.der is DER
+func makeFixtures(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	env := pkitest.New(t)
+	good := env.Client("erp")
+	fixture(t, dir, "roots.pem", pki.EncodeCertificates(env.CA.Trust().Roots()...))
+	fixture(t, dir, "intermediates.pem", pki.EncodeCertificates(env.CA.Trust().Intermediates()...))
+	fixture(t, dir, "good.pem", pkitest.PEM(good))
+	key, err := pki.EncodePrivateKey(good.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fixture(t, dir, "good.key", key)
+	crl := func(name string, revoked ...*big.Int) {
+		list := env.CRL(revoked, nil)
+		fixture(t, dir, name, pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: list.Raw}))
+	}
+	crl("good.crl")
+	crl("revoked.crl", good.Leaf.SerialNumber)
+	for _, kind := range pkitest.Odds() {
+		fixture(t, dir, filepath.Join("odd", string(kind)+".pem"), pkitest.PEM(env.Odd(kind, "erp")))
+	}
+	makeRequests(t, dir, env)
+	fixture(t, dir, "tomorrow", []byte(time.Now().Add(24*time.Hour).UTC().Format(time.RFC3339)))
+	return dir
+}
+
+// makeRequests makes certificate requests as backends send them, and as they must not.
+func makeRequests(t *testing.T, dir string, env *pkitest.Env) {
+	t.Helper()
+	strong := env.Key(pki.P256)
+	erp := pkix.Name{CommonName: "erp"}
+	basicCA, err := asn1.Marshal(struct{ IsCA bool }{true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests := map[string]*x509.CertificateRequest{
+		"good":           {Subject: erp},
+		"organisation":   {Subject: pkix.Name{CommonName: "erp", Organization: []string{"Example"}, Country: []string{"DE"}}},
+		"foreign-dns":    {Subject: erp, DNSNames: []string{"bank.example"}},
+		"foreign-ip":     {Subject: erp, IPAddresses: []net.IP{net.IPv4(192, 0, 2, 1)}},
+		"foreign-spiffe": {Subject: erp, URIs: []*url.URL{{Scheme: "spiffe", Host: "tenantgate.internal", Path: "/identity/other"}}},
+		"e-mail":         {Subject: erp, EmailAddresses: []string{"anna@example.com"}},
+		"other-name":     {Subject: pkix.Name{CommonName: "other"}},
+		"ca-true":        {Subject: erp, ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 19}, Critical: true, Value: basicCA}}},
+	}
+	for name, template := range requests {
+		fixture(t, dir, filepath.Join("csr", name+".pem"), env.Request(strong, template))
+	}
+	block, _ := pem.Decode(env.Request(strong, requests["good"]))
+	fixture(t, dir, "csr/good.der", block.Bytes)
+	broken := append([]byte(nil), block.Bytes...)
+	broken[len(broken)-1] ^= 1 // the last byte of the signature
+	fixture(t, dir, "csr/bad-signature.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: broken}))
+	t.Setenv("GODEBUG", "rsa1024min=0")
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fixture(t, dir, "csr/weak-key.pem", env.Request(weak, requests["good"]))
+}

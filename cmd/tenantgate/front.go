@@ -1,0 +1,112 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+)
+
+// listeners are the addresses of a node: callers, the admin socket and the admin listener.
+type listeners struct {
+	callers net.Listener
+	socket  net.Listener // nil without admin.socket
+	admin   net.Listener // nil without admin.listen
+}
+
+// listen opens all addresses of the configuration, or none.
+func listen(cfg *Config) (_ *listeners, err error) {
+	l := &listeners{}
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	if l.callers, err = listenTCP("listen", cfg.Listen); err != nil {
+		return nil, err
+	}
+	if cfg.Admin.Listen != "" {
+		if l.admin, err = listenTCP("admin.listen", cfg.Admin.Listen); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.Admin.Socket != "" {
+		if l.socket, err = listenSocket(cfg.Admin.Socket); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// close closes what is open. Closing twice does no harm.
+func (l *listeners) close() {
+	for _, one := range []net.Listener{l.callers, l.socket, l.admin} {
+		if one != nil {
+			one.Close()
+		}
+	}
+}
+
+// addresses are where the node listens, for logs, scripts and the demo.
+type addresses struct {
+	callers string // host:port
+	admin   string // host:port, "" when there is no admin listener
+	socket  string // path, "" when there is none
+}
+
+func (l *listeners) addresses() addresses {
+	a := addresses{callers: l.callers.Addr().String()}
+	if l.admin != nil {
+		a.admin = l.admin.Addr().String()
+	}
+	if l.socket != nil {
+		a.socket = l.socket.Addr().String()
+	}
+	return a
+}
+
+// shell prints the addresses as lines that a shell can source.
+func (a addresses) shell() []byte {
+	var b strings.Builder
+	for _, line := range []struct{ name, value string }{
+		{"listen", dialable(a.callers)}, {"admin", dialable(a.admin)}, {"socket", a.socket},
+	} {
+		if line.value != "" {
+			fmt.Fprintf(&b, "%s=%s\n", line.name, line.value)
+		}
+	}
+	return []byte(b.String())
+}
+
+// listen opens the node's addresses. Connections are taken from then on and served by [node.serve].
+func (n *node) listen() error {
+	front, err := listen(n.cfg)
+	if err != nil {
+		return err
+	}
+	n.front = front
+	a := front.addresses()
+	n.log.Info("listening", "callers", a.callers, "admin", a.admin, "socket", a.socket)
+	return nil
+}
+
+// serve serves all addresses until [node.shutdown], then returns nil; or until one of them breaks.
+func (n *node) serve() error {
+	ended := make(chan error, 3)
+	serving := 1
+	go func() { ended <- n.proxy.Serve(n.front.callers) }()
+	if n.front.socket != nil {
+		serving++
+		go func() { ended <- n.admin.serveSocket(n.front.socket) }()
+	}
+	if n.front.admin != nil {
+		serving++
+		go func() { ended <- n.admin.serveTLS(n.front.admin) }()
+	}
+	for range serving {
+		if err := <-ended; err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/proxy/admin"
+)
+
+func newIdentityCommand(p *program) *cobra.Command {
+	return group(&cobra.Command{
+		Use:   "identity",
+		Short: "Technical identities: who may call, in which roles",
+		Long: `An identity stands for a backend system, never for a person. It has an owner (a team), the roles that
+routes require, and a date by which the owner must review it. Certificates prove it; credentials are the
+OAuth clients with which it calls tenants.`,
+		Example: `  tenantgate identity add erp --owner team-logistics --role orders.send,stock.read --review-date 2027-06-30
+  tenantgate identity disable erp`,
+	},
+		newIdentityAddCommand(p), newIdentityListCommand(p), newIdentityShowCommand(p), newIdentitySetCommand(p),
+		newIdentityStateCommand(p, "disable", "Refuse every request of an identity, at once, on open connections too", (*admin.Client).DisableIdentity),
+		newIdentityStateCommand(p, "enable", "Let a disabled identity call again", (*admin.Client).EnableIdentity),
+		newIdentityRemoveCommand(p))
+}
+
+// identityAttributes are the flags of `identity add` and `identity set`.
+func identityAttributes(cmd *cobra.Command) *attributes {
+	a := &attributes{}
+	a.text(cmd, "owner", "owner", "`team` that answers for the identity; not a person")
+	a.names(cmd, "role", "roles", "`roles`, comma-separated or repeated")
+	a.text(cmd, "description", "description", "free text")
+	a.text(cmd, "review-date", "review_date", "`date` (2006-01-02) by which the owner must confirm the identity")
+	return a
+}
+
+func newIdentityAddCommand(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "add NAME --owner TEAM [--role ROLE,...]",
+		Short:   "Add an identity",
+		Example: "  tenantgate identity add erp --owner team-logistics --role orders.send",
+		Args:    exactArgs("NAME"),
+	}
+	attrs := identityAttributes(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		id := identity.Identity{Name: args[0]}
+		if err := attrs.fill(cmd, &id); err != nil {
+			return err
+		}
+		return p.call(func(c *admin.Client) error {
+			stored, err := c.AddIdentity(cmd.Context(), id)
+			if err != nil {
+				return err
+			}
+			return p.show(stored, func(w io.Writer) {
+				fmt.Fprintf(w, "added identity %s\nnext: tenantgate credential add %s TENANT --service-key FILE\n      tenantgate cert issue %s --out DIR\n",
+					stored.Name, stored.Name, stored.Name)
+			})
+		})
+	}
+	return cmd
+}
+
+func newIdentityListCommand(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List the identities",
+		Example: "  tenantgate identity list",
+		Args:    exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.call(func(c *admin.Client) error {
+				identities, err := c.Identities(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return p.show(identities, func(w io.Writer) {
+					rows := make([][]string, 0, len(identities))
+					for _, i := range identities {
+						rows = append(rows, []string{i.Name, i.Owner, state(&i), list(i.Roles), orDash(string(i.ReviewDate))})
+					}
+					table(w, []string{"NAME", "OWNER", "STATE", "ROLES", "REVIEW BY"}, rows)
+				})
+			})
+		},
+	}
+}
+
+func state(i *identity.Identity) string {
+	if i.Disabled {
+		return "disabled"
+	}
+	return "enabled"
+}
+
+// identityView is an identity with what hangs on it, for `identity show`.
+type identityView struct {
+	identity.Identity
+	Certificates []identity.Certificate `json:"certificates"`
+	Credentials  []identity.Credential  `json:"credentials"`
+}
+
+func newIdentityShowCommand(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:     "show NAME",
+		Short:   "Show an identity with its certificates and credentials",
+		Example: "  tenantgate identity show erp --json",
+		Args:    exactArgs("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.call(func(c *admin.Client) error {
+				view, err := readIdentity(cmd.Context(), c, args[0])
+				if err != nil {
+					return err
+				}
+				return p.show(view, func(w io.Writer) { printIdentity(w, view) })
+			})
+		},
+	}
+}
+
+func readIdentity(ctx context.Context, c *admin.Client, name string) (*identityView, error) {
+	id, err := c.Identity(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	certificates, err := c.Certificates(ctx, admin.CertificateFilter{Identity: name})
+	if err != nil {
+		return nil, err
+	}
+	credentials, err := c.Credentials(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return &identityView{id, certificates, credentials}, nil
+}
+
+func printIdentity(w io.Writer, v *identityView) {
+	fields(w,
+		field{"name", v.Name},
+		field{"owner", v.Owner},
+		field{"description", v.Description},
+		field{"state", state(&v.Identity)},
+		field{"roles", list(v.Roles)},
+		field{"review by", string(v.ReviewDate)},
+		field{"created", moment(v.Created)},
+		field{"updated", moment(v.Updated)},
+	)
+	fmt.Fprintf(w, "\ncertificates: %d\n", len(v.Certificates))
+	if len(v.Certificates) > 0 {
+		printCertificates(w, v.Certificates)
+	}
+	fmt.Fprintf(w, "\ncredentials: %d\n", len(v.Credentials))
+	if len(v.Credentials) > 0 {
+		printCredentials(w, v.Credentials)
+	}
+}
+
+func newIdentitySetCommand(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "set NAME [flags]",
+		Short: "Change an identity",
+		Long: `set changes what is named and leaves the rest. --role replaces all roles; --add-role and --remove-role
+change the ones that the identity holds at that moment.`,
+		Example: `  tenantgate identity set erp --add-role stock.read
+  tenantgate identity set erp --owner team-supply --review-date 2027-12-31`,
+		Args: exactArgs("NAME"),
+	}
+	attrs := identityAttributes(cmd)
+	add := cmd.Flags().StringSlice("add-role", nil, "`roles` to give to it, beside those it holds")
+	remove := cmd.Flags().StringSlice("remove-role", nil, "`roles` to take from it")
+	cmd.MarkFlagsMutuallyExclusive("role", "add-role")
+	cmd.MarkFlagsMutuallyExclusive("role", "remove-role")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		changes, err := attrs.given(cmd)
+		if err != nil {
+			return err
+		}
+		if len(changes)+len(*add)+len(*remove) == 0 {
+			return usageError(cmd, "nothing to change")
+		}
+		return p.call(func(c *admin.Client) error {
+			if len(*add)+len(*remove) > 0 {
+				current, err := c.Identity(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				roles := append(slices.Clone(current.Roles), *add...)
+				changes["roles"] = slices.DeleteFunc(roles, func(r string) bool { return slices.Contains(*remove, r) })
+			}
+			stored, err := c.SetIdentity(cmd.Context(), args[0], changes)
+			if err != nil {
+				return err
+			}
+			return p.show(stored, func(w io.Writer) {
+				fmt.Fprintf(w, "changed identity %s, roles %s\n", stored.Name, list(stored.Roles))
+			})
+		})
+	}
+	return cmd
+}
+
+func newIdentityStateCommand(p *program, verb, short string, act func(*admin.Client, context.Context, string) (identity.Identity, error)) *cobra.Command {
+	return &cobra.Command{
+		Use:     verb + " NAME",
+		Short:   short,
+		Example: "  tenantgate identity " + verb + " erp",
+		Args:    exactArgs("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.call(func(c *admin.Client) error {
+				stored, err := act(c, cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				return p.show(stored, func(w io.Writer) { fmt.Fprintf(w, "identity %s is %s\n", stored.Name, state(&stored)) })
+			})
+		},
+	}
+}
+
+func newIdentityRemoveCommand(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "remove NAME",
+		Short: "Remove an identity",
+		Long: `remove refuses an identity that still has valid certificates or credentials, so that nothing is lost by
+a slip: revoke and remove those first, or give --cascade to do it all in one act. Disabling is the
+reversible way.`,
+		Example: `  tenantgate identity remove erp
+  tenantgate identity remove erp --cascade`,
+		Args: exactArgs("NAME"),
+	}
+	cascade := cmd.Flags().Bool("cascade", false, "revoke its certificates and remove its credentials too")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return p.call(func(c *admin.Client) error {
+			if err := c.RemoveIdentity(cmd.Context(), args[0], *cascade); err != nil {
+				return err
+			}
+			return p.removed("identity", args[0])
+		})
+	}
+	return cmd
+}

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/internal/database"
+	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy"
+	"github.com/tenantgate/tenantgate/proxy/record"
+	"github.com/tenantgate/tenantgate/proxy/token"
+)
+
+// node is one running server: what `serve` and `demo` open, serve, reload and close. Its parts are opened
+// from the bottom (database) to the top (listeners) and closed the other way round.
+type node struct {
+	log     *slog.Logger
+	level   *slog.LevelVar
+	getenv  func(string) string
+	started time.Time
+
+	db       *database.DB
+	registry *identity.Registry
+	ca       *pki.CA
+	trust    atomic.Pointer[pki.Trust]       // what client certificates must chain to; replaced whole by a reload
+	certs    atomic.Pointer[pki.ServerCerts] // our own certificates; replaced whole by a reload
+	tokens   *token.Engine
+	gatherer *prometheus.Registry
+	metrics  *record.Metrics
+	records  *record.Log
+	proxy    *proxy.Server
+	admin    *adminService
+	front    *listeners
+
+	mu        sync.Mutex // guards what follows
+	cfg       *Config    // in force
+	reloadErr error      // why the last reload changed nothing; nil when it did
+	pending   []string   // keys that the last reload found changed and that need a restart
+}
+
+// openNode opens everything but the listeners. On an error nothing stays open.
+func openNode(ctx context.Context, cfg *Config, log *slog.Logger, level *slog.LevelVar) (_ *node, err error) {
+	n := &node{log: log, level: level, cfg: cfg, started: time.Now()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close())
+		}
+	}()
+	if err := checkKeyFiles(cfg); err != nil {
+		return nil, err
+	}
+	if n.db, err = openDatabase(ctx, cfg.Database); err != nil {
+		return nil, hinted(err, "database is %s", cfg.Database)
+	}
+	if err := n.openState(ctx, cfg); err != nil {
+		return nil, err
+	}
+	if err := n.openDataPlane(cfg); err != nil {
+		return nil, err
+	}
+	n.admin = newAdminService(n)
+	return n, nil
+}
+
+// openState opens what lives in the database: the registry, the CA and the server certificates.
+func (n *node) openState(ctx context.Context, cfg *Config) error {
+	key, err := readSecretFile(cfg.KeyFile)
+	if err != nil {
+		return err
+	}
+	sealer, err := identity.NewSealer(key)
+	if err != nil {
+		return fmt.Errorf("key_file %s: %w", cfg.KeyFile, err)
+	}
+	passphrase, err := readSecretFile(cfg.CA.PassphraseFile)
+	if err != nil {
+		return err
+	}
+	if n.registry, err = identity.Open(ctx, n.db.DB, sealer); err != nil {
+		return err
+	}
+	n.ca, err = pki.Open(ctx, pki.Options{
+		Dir: cfg.CA.Dir, Passphrase: trimLine(passphrase), TrustDomain: cfg.CA.TrustDomain,
+		DB: n.db.DB, Sealer: sealer, Logger: n.log,
+	})
+	if err != nil {
+		return hinted(err, "ca.dir is %s, ca.passphrase_file is %s", cfg.CA.Dir, cfg.CA.PassphraseFile)
+	}
+	n.trust.Store(n.ca.Trust())
+	certs, err := n.ca.ServerCertificates(ctx, cfg.ServerNames)
+	if err != nil {
+		return err
+	}
+	n.certs.Store(certs)
+	return nil
+}
+
+// openDataPlane opens records, metrics, tokens and the proxy.
+func (n *node) openDataPlane(cfg *Config) error {
+	n.gatherer = prometheus.NewRegistry()
+	n.gatherer.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.metrics = record.NewMetrics(n.gatherer)
+	var err error
+	n.records, err = record.Open(record.LogOptions{Path: cfg.Record.Access, Metrics: n.metrics, Logger: n.log})
+	if err != nil {
+		return hinted(err, "record.access is %s: does its directory exist, and may this user write there?", cfg.Record.Access)
+	}
+	n.tokens = &token.Engine{Logger: n.log, Observe: n.observeFetch}
+	n.watch()
+	n.proxy = proxy.New(proxy.Config{
+		Registry:       n.registry,
+		Trust:          n.trust.Load,
+		GetCertificate: n.certificate,
+		Tokens:         n.tokens,
+		Log:            n.records,
+		Metrics:        n.metrics,
+		Logger:         n.log,
+		Limits:         cfg.Limits.forProxy(),
+	})
+	return nil
+}
+
+// certificate chooses our own certificate for a handshake.
+func (n *node) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return n.certs.Load().GetCertificate(hello)
+}
+
+// close closes what is open, listeners first. It does not drain: see [node.shutdown].
+func (n *node) close() error {
+	var errs []error
+	if n.front != nil {
+		n.front.close()
+	}
+	if n.tokens != nil {
+		n.tokens.Close()
+	}
+	if n.records != nil {
+		errs = append(errs, n.records.Close())
+	}
+	if certs := n.certs.Load(); certs != nil {
+		certs.Close()
+	}
+	if n.db != nil {
+		errs = append(errs, n.db.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// shutdown stops accepting, lets requests in flight end until ctx is done, and closes everything. The
+// admin listener stays to the last, so that /readyz can say that the node drains.
+func (n *node) shutdown(ctx context.Context) error {
+	n.admin.draining.Store(true)
+	err := n.proxy.Shutdown(ctx)
+	if err != nil {
+		err = fmt.Errorf("draining: %w", err)
+	}
+	adminCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	n.admin.shutdown(adminCtx)
+	return errors.Join(err, n.close())
+}
+
+// rootFile and intermediateFile are the CA's certificates, as package pki names them.
+func (c *CAConfig) rootFile() string         { return filepath.Join(c.Dir, "root_ca.crt") }
+func (c *CAConfig) intermediateFile() string { return filepath.Join(c.Dir, "intermediate_ca.crt") }
+
+// loadTrust reads the CA's certificates again; the same content gives the old bundle, whose TLS tickets stay good.
+func loadTrust(cfg *CAConfig, old *pki.Trust) (*pki.Trust, error) {
+	roots, err := os.ReadFile(cfg.rootFile())
+	if err != nil {
+		return nil, fmt.Errorf("reading the CA: %w", err)
+	}
+	intermediates, err := os.ReadFile(cfg.intermediateFile())
+	if err != nil {
+		return nil, fmt.Errorf("reading the CA: %w", err)
+	}
+	trust, err := pki.LoadTrust(roots, intermediates)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", cfg.Dir, err)
+	}
+	if trust.Generation() == old.Generation() {
+		return old, nil
+	}
+	return trust, nil
+}
+
+// drainTimeout is how long requests in flight may take to end.
+func (n *node) drainTimeout() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return time.Duration(n.cfg.Limits.DrainTimeout)
+}
+
+// followInterval keeps a change of another node within the second that law 3 promises.
+const followInterval = 300 * time.Millisecond
+
+// follow reads the changes of other nodes until ctx is done. A database of this process alone (SQLite) has none.
+func (n *node) follow(ctx context.Context) {
+	n.mu.Lock()
+	shared := strings.HasPrefix(n.cfg.Database, "postgres")
+	n.mu.Unlock()
+	if !shared {
+		return
+	}
+	ticker := time.NewTicker(followInterval)
+	defer ticker.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		refreshCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err := n.registry.Refresh(refreshCtx)
+		cancel()
+		if (err != nil) != failing && ctx.Err() == nil {
+			failing = err != nil
+			if failing {
+				n.log.Error("following the registry: the last state stays in force", "error", err)
+			} else {
+				n.log.Info("following the registry again")
+			}
+		}
+	}
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"iter"
+
+	"github.com/tenantgate/tenantgate/proxy/record"
+	"github.com/tenantgate/tenantgate/proxy/token"
+)
+
+// watch has the metrics look at the registry, the certificates and the tokens at each scrape.
+func (n *node) watch() {
+	n.metrics.WatchIdentities(func() (enabled, disabled int) {
+		for _, i := range n.registry.Snapshot().Identities() {
+			if i.Disabled {
+				disabled++
+			} else {
+				enabled++
+			}
+		}
+		return enabled, disabled
+	})
+	n.metrics.WatchCertificates(n.expiries)
+	n.metrics.WatchTokens(n.tokenStates)
+}
+
+// expiries yields when each certificate that is in use ends.
+func (n *node) expiries() iter.Seq[record.Expiry] {
+	return func(yield func(record.Expiry) bool) {
+		for c := range n.registry.Snapshot().AllCertificates() {
+			if !c.Revoked() && !yield(record.Expiry{Kind: "client", NotAfter: c.NotAfter}) {
+				return
+			}
+		}
+		if !yield(record.Expiry{Kind: "server", NotAfter: n.certs.Load().NotAfter()}) {
+			return
+		}
+		trust := n.trust.Load()
+		for _, c := range append(trust.Roots(), trust.Intermediates()...) {
+			if !yield(record.Expiry{Kind: "ca", NotAfter: c.NotAfter}) {
+				return
+			}
+		}
+	}
+}
+
+// tokenStates names each token by its tenant; those of credentials that are gone are left out.
+func (n *node) tokenStates() []record.TokenState {
+	snapshot := n.registry.Snapshot()
+	var all []record.TokenState
+	for _, s := range n.tokens.States() {
+		c, ok := snapshot.Credential(s.CredentialID)
+		if !ok {
+			continue
+		}
+		all = append(all, record.TokenState{Tenant: c.Tenant, Fetched: s.Obtained, Expires: s.Expires, Failing: s.LastError != nil})
+	}
+	return all
+}
+
+// observeFetch counts one request to a token endpoint.
+func (n *node) observeFetch(f token.Fetch) {
+	tenant := ""
+	if c, ok := n.registry.Snapshot().Credential(f.CredentialID); ok {
+		tenant = c.Tenant
+	}
+	result := "ok"
+	if f.Err != nil {
+		result = string(f.Err.Step)
+	}
+	n.metrics.TokenFetch(tenant, result, f.Duration)
+}

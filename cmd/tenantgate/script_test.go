@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The scripts run the real command: the test binary is tenantgate, a tenant and a caller, by the name it is
+// started under.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"tenantgate": main,
+		"tenantsim":  exit(runTenant),
+		"caller":     exit(runCaller),
+	})
+}
+
+func exit(run func(args []string) error) func() {
+	return func() {
+		if err := run(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+}
+
+// TestScripts runs testdata/script: the listing is the specification.
+func TestScripts(t *testing.T) {
+	fixtures := makeFixtures(t)
+	// The path of a Unix socket has 107 bytes, and the scripts' names are sentences.
+	work, err := os.MkdirTemp("", "tg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(work) })
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		WorkdirRoot:         work,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("FIXTURES", fixtures)
+			env.Setenv("TENANTGATE_CONFIG", "")
+			env.Setenv("TENANTGATE_SOCKET", "")
+			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			switch cond {
+			case "root":
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"addresses": scriptAddresses,
+			"await":     scriptAwait,
+			"hup":       scriptSignalHUP,
+			"mode":      scriptMode,
+			"capture":   scriptCapture,
+			"status":    scriptStatus,
+
+			"until-stdout": scriptUntilStdout,
+		},
+	})
+}
+
+// deadline bounds every wait of a script. Nothing waits for time: each waits for a condition.
+const deadline = 20 * time.Second
+
+func until(ts *testscript.TestScript, what string, condition func() bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			ts.Fatalf("waiting for %s: not within %v", what, deadline)
+		}
+	}
+}
+
+// scriptAddresses waits for a file of name=value lines and puts them into the environment: addresses FILE [PREFIX].
+func scriptAddresses(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: addresses FILE [PREFIX]")
+	}
+	prefix := ""
+	if len(args) > 1 {
+		prefix = args[1]
+	}
+	path := ts.MkAbs(args[0])
+	until(ts, path, func() bool { _, err := os.Stat(path); return err == nil })
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		ts.Setenv(prefix+name, value)
+	}
+}
+
+// scriptAwait waits until a file holds a text: await FILE TEXT.
+func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: await FILE TEXT")
+	}
+	path := ts.MkAbs(args[0])
+	until(ts, fmt.Sprintf("%q in %s", args[1], path), func() bool {
+		b, err := os.ReadFile(path)
+		return err == nil && strings.Contains(string(b), args[1])
+	})
+}
+
+// scriptSignalHUP sends SIGHUP to the only background command.
+func scriptSignalHUP(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: hup")
+	}
+	commands := ts.BackgroundCmds()
+	if len(commands) != 1 {
+		ts.Fatalf("%d background commands, need one", len(commands))
+	}
+	ts.Check(commands[0].Process.Signal(hangUp()))
+}
+
+// scriptMode compares the permissions of files: mode 0600 FILE...
+func scriptMode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: mode MODE FILE...")
+	}
+	for _, name := range args[1:] {
+		info, err := os.Stat(ts.MkAbs(name))
+		ts.Check(err)
+		if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[0] {
+			ts.Fatalf("%s has mode %s, want %s", name, got, args[0])
+		}
+	}
+}
+
+// scriptCapture puts a member of a JSON file into the environment: capture VAR FILE "member": the first string
+// of that name.
+func scriptCapture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: capture VAR FILE MEMBER")
+	}
+	_, rest, ok := strings.Cut(ts.ReadFile(args[1]), fmt.Sprintf("%q: \"", args[2]))
+	value, _, ok2 := strings.Cut(rest, `"`)
+	if !ok || !ok2 {
+		ts.Fatalf("%s has no member %q", args[1], args[2])
+	}
+	ts.Setenv(args[0], value)
+}
+
+// scriptStatus runs a command that must exit with a status: status N COMMAND...
+func scriptStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N COMMAND...")
+	}
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if strconv.Itoa(got) != args[0] {
+		ts.Fatalf("%s exited with %d, want %s", args[1], got, args[0])
+	}
+}
+
+// scriptUntilStdout runs a command until it prints what a pattern matches, whatever its status:
+// until-stdout PATTERN COMMAND...
+func scriptUntilStdout(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until-stdout PATTERN COMMAND...")
+	}
+	pattern, err := regexp.Compile(args[0])
+	ts.Check(err)
+	until(ts, args[0], func() bool {
+		_ = ts.Exec(args[1], args[2:]...)
+		return pattern.MatchString(ts.ReadFile("stdout"))
+	})
+}
+
+// fixture writes a file of the fixtures.
+func fixture(t *testing.T, dir, name string, data []byte) {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

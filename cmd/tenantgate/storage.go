@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/internal/database"
+	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy/record"
+)
+
+// openDatabase opens the database and brings the tables of every package up to date.
+func openDatabase(ctx context.Context, url string) (*database.DB, error) {
+	db, err := database.Open(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	for _, owner := range []struct {
+		name       string
+		migrations fs.FS
+	}{
+		{"identity", identity.Migrations()},
+		{"pki", pki.Migrations()},
+		{"record", record.Migrations()},
+	} {
+		if err := database.Migrate(ctx, db, owner.name, owner.migrations); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
+	}
+	return db, nil
+}

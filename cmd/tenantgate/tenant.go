@@ -1,0 +1,178 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/proxy/admin"
+)
+
+func newTenantCommand(p *program) *cobra.Command {
+	return group(&cobra.Command{
+		Use:   "tenant",
+		Short: "Remote systems: where they are and where their tokens come from",
+		Long: `A tenant is a remote system: its base URL, its OAuth token endpoint, and how clients authenticate
+there. The style is never guessed, because a wrong guess counts as a failed logon:
+
+  body       client_id and client_secret as form fields         SAP XSUAA
+  basic      HTTP Basic, both parts form-encoded (RFC 6749)     SAP IAS
+  basic_raw  HTTP Basic as it is (RFC 7617)                     SAP Neo
+  mtls       a client certificate (RFC 8705)                    SAP keys of type certificate`,
+		Example: `  tenantgate tenant add acme-dev --auth-style body \
+      --base-url https://acme-dev.it-cpi018-rt.cfapps.eu10-003.hana.ondemand.com \
+      --token-url https://acme-dev.authentication.eu10.hana.ondemand.com/oauth/token
+  tenantgate tenant list`,
+	}, newTenantAddCommand(p), newTenantListCommand(p), newTenantShowCommand(p), newTenantSetCommand(p), newTenantRemoveCommand(p))
+}
+
+// tenantAttributes are the flags of `tenant add` and `tenant set`.
+func tenantAttributes(p *program, cmd *cobra.Command) *attributes {
+	a := &attributes{}
+	a.text(cmd, "base-url", "base_url", "`URL` under which the tenant's paths lie (https)")
+	a.text(cmd, "token-url", "token_url", "`URL` of the OAuth token endpoint; credentials may name their own")
+	a.text(cmd, "auth-style", "auth_style", "how clients authenticate there: body, basic, basic_raw or mtls")
+	a.text(cmd, "scope", "scope", "OAuth scope to ask for")
+	a.text(cmd, "description", "description", "free text")
+	a.file(p, cmd, "ca-bundle", "ca_bundle", "PEM `file` of the only CAs the tenant's certificate may come from (default: the system's)")
+	a.truth(cmd, "case-sensitive", "case_sensitive", "the tenant tells /A from /a (default: it does not)")
+	a.duration(cmd, "timeout", "timeout", "longest wait for the tenant's response header (default 60s)")
+	return a
+}
+
+func newTenantAddCommand(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "add NAME --base-url URL --auth-style STYLE",
+		Short: "Add a tenant",
+		Example: `  tenantgate tenant add acme --base-url https://acme.example.com \
+      --token-url https://login.acme.example.com/oauth/token --auth-style body`,
+		Args: exactArgs("NAME"),
+	}
+	attrs := tenantAttributes(p, cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		tenant := identity.Tenant{Name: args[0]}
+		if err := attrs.fill(cmd, &tenant); err != nil {
+			return err
+		}
+		return p.call(func(c *admin.Client) error {
+			stored, err := c.AddTenant(cmd.Context(), tenant)
+			if err != nil {
+				return err
+			}
+			return p.show(stored, func(w io.Writer) {
+				fmt.Fprintf(w, "added tenant %s\nnext: tenantgate route add NAME --tenant %s --path /... --role ROLE\n", stored.Name, stored.Name)
+			})
+		})
+	}
+	return cmd
+}
+
+func newTenantListCommand(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List the tenants",
+		Example: "  tenantgate tenant list --json",
+		Args:    exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.call(func(c *admin.Client) error {
+				tenants, err := c.Tenants(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return p.show(tenants, func(w io.Writer) {
+					rows := make([][]string, 0, len(tenants))
+					for _, t := range tenants {
+						rows = append(rows, []string{t.Name, t.BaseURL, orDash(t.TokenURL), t.AuthStyle})
+					}
+					table(w, []string{"NAME", "BASE URL", "TOKEN URL", "STYLE"}, rows)
+				})
+			})
+		},
+	}
+}
+
+func newTenantShowCommand(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:     "show NAME",
+		Short:   "Show a tenant",
+		Example: "  tenantgate tenant show acme",
+		Args:    exactArgs("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.call(func(c *admin.Client) error {
+				tenant, err := c.Tenant(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				return p.show(tenant, func(w io.Writer) { printTenant(w, &tenant) })
+			})
+		},
+	}
+}
+
+func printTenant(w io.Writer, t *identity.Tenant) {
+	ca := "the system's CAs"
+	if t.CABundle != "" {
+		ca = "its own CA bundle (see --json)"
+	}
+	timeout := t.Timeout
+	if timeout == 0 {
+		timeout = identity.Duration(identity.DefaultTenantTimeout)
+	}
+	fields(w,
+		field{"name", t.Name},
+		field{"description", t.Description},
+		field{"base URL", t.BaseURL},
+		field{"token URL", t.TokenURL},
+		field{"auth style", t.AuthStyle},
+		field{"scope", t.Scope},
+		field{"trusts", ca},
+		field{"case-sensitive", yesNo(t.CaseSensitive)},
+		field{"timeout", Duration(timeout).String()},
+		field{"created", moment(t.Created)},
+		field{"updated", moment(t.Updated)},
+	)
+}
+
+func newTenantSetCommand(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "set NAME [flags]",
+		Short:   "Change a tenant",
+		Long:    "set changes what is named and leaves the rest. Requests that come after it see the change.",
+		Example: "  tenantgate tenant set acme --timeout 2m --scope \"\"",
+		Args:    exactArgs("NAME"),
+	}
+	attrs := tenantAttributes(p, cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		changes, err := attrs.changes(cmd)
+		if err != nil {
+			return err
+		}
+		return p.call(func(c *admin.Client) error {
+			stored, err := c.SetTenant(cmd.Context(), args[0], changes)
+			if err != nil {
+				return err
+			}
+			return p.show(stored, func(w io.Writer) { fmt.Fprintf(w, "changed tenant %s\n", stored.Name) })
+		})
+	}
+	return cmd
+}
+
+func newTenantRemoveCommand(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:     "remove NAME",
+		Short:   "Remove a tenant that no route and no credential uses",
+		Example: "  tenantgate tenant remove acme",
+		Args:    exactArgs("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.call(func(c *admin.Client) error {
+				if err := c.RemoveTenant(cmd.Context(), args[0]); err != nil {
+					return err
+				}
+				return p.removed("tenant", args[0])
+			})
+		},
+	}
+}
