@@ -42,8 +42,7 @@ func newTokenServer(t testing.TB) (*tokenServer, *token.Engine) {
 	}}
 	t.Cleanup(func() {
 		e.Close()
-		_ = server.Close()
-		close(done)
+		_ = server.Close() // closes done, by the listener
 	})
 	return s, e
 }
@@ -97,6 +96,7 @@ func (s *tokenServer) count() int {
 type pipeListener struct {
 	conns chan net.Conn
 	done  chan struct{}
+	once  sync.Once
 }
 
 func (l *pipeListener) Accept() (net.Conn, error) {
@@ -107,7 +107,12 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 		return nil, net.ErrClosed
 	}
 }
-func (l *pipeListener) Close() error   { return nil }
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
 func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
 const secret = "s3cr3t$+/=&%"
