@@ -63,13 +63,14 @@ func runCaller(args []string) error {
 	body := flags.String("body", "", "request body")
 	between := flags.String("between", "", "make a second request once this file is there")
 	done := flags.String("done", "", "file to write after the first request")
+	h2 := flags.Bool("h2", false, "speak HTTP/2")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() != 1 {
 		return errors.New("caller: URL is missing")
 	}
-	client, err := callerClient(*files)
+	client, err := callerClient(*files, *h2)
 	if err != nil {
 		return err
 	}
@@ -96,7 +97,7 @@ func runCaller(args []string) error {
 	return callOnce(client, *method, flags.Arg(0), *body)
 }
 
-func callerClient(files string) (*http.Client, error) {
+func callerClient(files string, h2 bool) (*http.Client, error) {
 	config := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
 	if files != "" {
 		pair, err := tls.LoadX509KeyPair(files+".pem", files+".key")
@@ -112,7 +113,7 @@ func callerClient(files string) (*http.Client, error) {
 	} else {
 		config.InsecureSkipVerify = true // a caller without certificate wants nothing but the refusal
 	}
-	return &http.Client{Timeout: deadline, Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}}, nil
+	return &http.Client{Timeout: deadline, Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: h2}}, nil
 }
 
 func callOnce(client *http.Client, method, url, body string) error {

@@ -57,8 +57,7 @@ func (d *demonstration) issue(ctx context.Context, name, as string) (*demoCert, 
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(issued.Roots))
 	transport := &http.Transport{
-		TLSClientConfig:   &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12},
-		ForceAttemptHTTP2: true,
+		TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12},
 	}
 	return &demoCert{issued.Serial, files[1], files[0], files[2], &http.Client{Transport: transport, Timeout: 20 * time.Second}}, nil
 }
