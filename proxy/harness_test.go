@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -148,9 +147,10 @@ func (g *gate) addIdentity(name string, roles ...string) {
 
 // client is a caller with a certificate.
 type client struct {
-	gate *gate
-	cert tls.Certificate
-	leaf *x509.Certificate
+	gate   *gate
+	cert   tls.Certificate
+	leaf   *x509.Certificate
+	issued *pki.Issued // nil unless the gate's CA issued it
 	*http.Client
 	transport *http.Transport
 }
@@ -177,7 +177,9 @@ func (g *gate) issue(name string) *client {
 	for _, c := range issued.Chain {
 		cert.Certificate = append(cert.Certificate, c.Raw)
 	}
-	return g.caller(cert)
+	c := g.caller(cert)
+	c.issued = issued
+	return c
 }
 
 // caller is a client with any certificate, or none when it is the zero value.
@@ -442,7 +444,5 @@ func (t *tenant) last(tb testing.TB) *http.Request {
 	}
 	return all[len(all)-1]
 }
-
-var errStop = errors.New("stop")
 
 func (c *client) serial() string { return pki.FormatSerial(c.leaf.SerialNumber) }

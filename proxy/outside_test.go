@@ -1,0 +1,169 @@
+package proxy_test
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy"
+)
+
+// Clients that nobody here wrote.
+
+// program is a program's path. A machine without it skips loudly; the gate fails.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("%s is missing", name)
+		}
+		t.Skipf("SKIP: %s is not on this machine", name)
+	}
+	return path
+}
+
+// files writes the client's key, chain and the CA as PEM.
+func (c *client) files(t *testing.T) (cert, key, ca string) {
+	t.Helper()
+	dir := t.TempDir()
+	cert, key, ca = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "ca.pem")
+	keyPEM, err := pki.EncodePrivateKey(c.cert.PrivateKey)
+	must(t, err)
+	chain := pki.EncodeCertificates(c.issued.Chain...)
+	must(t, os.WriteFile(cert, chain, 0o600))
+	must(t, os.WriteFile(key, keyPEM, 0o600))
+	must(t, os.WriteFile(ca, pki.EncodeCertificates(c.gate.ca.Trust().Roots()...), 0o600))
+	return cert, key, ca
+}
+
+func TestCurlIsServedOverHTTP1AndHTTP2(t *testing.T) {
+	curl := program(t, "curl")
+	g := newGate(t, proxy.Limits{})
+	cert, key, ca := g.issue("orders").files(t)
+	_, port, err := net.SplitHostPort(g.addr)
+	must(t, err)
+	big := filepath.Join(t.TempDir(), "big")
+	must(t, os.WriteFile(big, bytes.Repeat([]byte("x"), 3<<20), 0o600))
+	for _, version := range []string{"--http1.1", "--http2"} {
+		run := func(args ...string) string {
+			t.Helper()
+			args = append([]string{"-sS", version, "--cert", cert, "--key", key, "--cacert", ca, "--max-time", "20"}, args...)
+			out, err := exec.Command(curl, args...).CombinedOutput()
+			if err != nil {
+				t.Fatalf("curl %s: %v: %s", version, err, out)
+			}
+			return string(out)
+		}
+		url := "https://localhost:" + port
+		if got := run("-d", "hello", url+"/http/orders/1?a=b"); got != "POST /http/orders/1?a=b 5" {
+			t.Errorf("%s: got %q", version, got)
+		}
+		// curl announces a large body with Expect: 100-continue over HTTP/1.1.
+		if got := run("-H", "Expect: 100-continue", "--data-binary", "@"+big, url+"/http/orders/2"); got != "POST /http/orders/2 3145728" {
+			t.Errorf("%s: got %q", version, got)
+		}
+		if got := run("-H", "Transfer-Encoding: chunked", "--data-binary", "@"+big, url+"/http/orders/3"); version == "--http1.1" && got != "POST /http/orders/3 3145728" {
+			t.Errorf("%s: got %q", version, got)
+		}
+		if got := run("-I", url+"/http/orders/4"); !strings.Contains(got, " 200") {
+			t.Errorf("%s: HEAD: got %q", version, got)
+		}
+		if got := run("-w", "%{http_code}", url+"/http/stock/1"); !strings.HasSuffix(got, "403") || !strings.Contains(got, "problem:denied") {
+			t.Errorf("%s: got %q", version, got)
+		}
+	}
+}
+
+func TestOpenSSLResumesUntilItsCertificateIsRevoked(t *testing.T) {
+	openssl := program(t, "openssl")
+	for _, version := range []string{"-tls1_2", "-tls1_3"} {
+		t.Run(version, func(t *testing.T) {
+			g := newGate(t, proxy.Limits{})
+			c := g.issue("orders")
+			cert, key, ca := c.files(t)
+			session := filepath.Join(t.TempDir(), "session")
+			connect := func(args ...string) string {
+				args = append([]string{"s_client", "-connect", g.addr, "-servername", "localhost", version, "-cert", cert, "-key", key, "-CAfile", ca, "-cert_chain", cert, "-ign_eof"}, args...)
+				cmd := exec.Command(openssl, args...)
+				cmd.Stdin = strings.NewReader("GET /http/orders/1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+				out, _ := cmd.CombinedOutput()
+				return string(out)
+			}
+			if out := connect("-sess_out", session); !strings.Contains(out, "HTTP/1.1 200 OK") {
+				t.Fatalf("first: %s", out)
+			}
+			if out := connect("-sess_in", session); !strings.Contains(out, "HTTP/1.1 200 OK") || !strings.Contains(out, "Reused, TLSv1") {
+				t.Fatalf("second: %s", out)
+			}
+			revocations[0].act(g, c)
+			if out := connect("-sess_in", session); strings.Contains(out, "HTTP/1.1 200 OK") {
+				t.Errorf("served after the revocation: %s", out)
+			}
+		})
+	}
+}
+
+const javaClient = `
+import java.io.FileInputStream;
+import java.net.URI;
+import java.net.http.*;
+import java.security.KeyStore;
+import javax.net.ssl.*;
+
+public class Caller {
+  public static void main(String[] a) throws Exception {
+    char[] password = a[1].toCharArray();
+    KeyStore store = KeyStore.getInstance("PKCS12");
+    try (var in = new FileInputStream(a[0])) { store.load(in, password); }
+    var keys = KeyManagerFactory.getInstance("SunX509");
+    keys.init(store, password);
+    KeyStore roots = KeyStore.getInstance("PKCS12");
+    roots.load(null, null);
+    try (var in = new FileInputStream(a[2])) {
+      roots.setCertificateEntry("ca", java.security.cert.CertificateFactory.getInstance("X.509").generateCertificate(in));
+    }
+    var trust = TrustManagerFactory.getInstance("PKIX");
+    trust.init(roots);
+    var tls = SSLContext.getInstance("TLS");
+    tls.init(keys.getKeyManagers(), trust.getTrustManagers(), null);
+    for (var version : HttpClient.Version.values()) {
+      var client = HttpClient.newBuilder().sslContext(tls).version(version).build();
+      var answer = client.send(HttpRequest.newBuilder(URI.create(a[3])).POST(HttpRequest.BodyPublishers.ofString("hello")).build(), HttpResponse.BodyHandlers.ofString());
+      System.out.println(answer.version() + " " + answer.statusCode() + " " + answer.body());
+    }
+  }
+}
+`
+
+func TestJavaIsServedWithThePKCS12File(t *testing.T) {
+	java := program(t, "java")
+	g := newGate(t, proxy.Limits{})
+	c := g.issue("orders")
+	_, _, ca := c.files(t)
+	_, port, err := net.SplitHostPort(g.addr)
+	must(t, err)
+	dir := t.TempDir()
+	source := filepath.Join(dir, "Caller.java")
+	must(t, os.WriteFile(source, []byte(javaClient), 0o600))
+	for _, legacy := range []bool{false, true} {
+		p12, err := pki.EncodePKCS12(c.cert.PrivateKey, c.issued, g.ca.Trust().Roots(), "changeit", legacy)
+		must(t, err)
+		file := filepath.Join(dir, "erp.p12")
+		must(t, os.WriteFile(file, p12, 0o600))
+		out, err := exec.Command(java, source, file, "changeit", ca, "https://localhost:"+port+"/http/orders/1").CombinedOutput()
+		if err != nil {
+			t.Fatalf("java: %v: %s", err, out)
+		}
+		for _, want := range []string{"HTTP_1_1 200 POST /http/orders/1 5", "HTTP_2 200 POST /http/orders/1 5"} {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("legacy %v: got %s, want %s", legacy, out, want)
+			}
+		}
+	}
+}
