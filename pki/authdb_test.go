@@ -2,6 +2,7 @@ package pki_test
 
 import (
 	"crypto/x509"
+	"database/sql"
 	"errors"
 	"testing"
 	"time"
@@ -34,27 +35,23 @@ func TestNothingIsSignedPastIssue(t *testing.T) {
 	}
 }
 
-func TestAuthDBKnowsRevocation(t *testing.T) {
-	for name, database := range databases(t) {
-		t.Run(name, func(t *testing.T) {
-			env := pkitest.With(t, pkitest.Options{DB: database})
-			leaf := env.Client("orders").Leaf
-			sn := leaf.SerialNumber.String()
-			if c, err := env.CA.AuthDB().GetCertificate(sn); err != nil || !c.Equal(leaf) {
-				t.Errorf("GetCertificate: %v", err)
-			}
-			if revoked, err := env.CA.AuthDB().IsRevoked(sn); revoked || err != nil {
-				t.Errorf("before: %v, %v", revoked, err)
-			}
-			if err := env.CA.AuthDB().Revoke(&db.RevokedCertificateInfo{Serial: sn, Reason: "superseded", RevokedAt: time.Now()}); err != nil {
-				t.Fatal(err)
-			}
-			if revoked, err := env.CA.AuthDB().IsRevoked(sn); !revoked || err != nil {
-				t.Errorf("after: %v, %v", revoked, err)
-			}
-			if revoked, err := env.CA.AuthDB().IsRevoked("1"); !revoked || !errors.Is(err, pki.ErrNotFound) {
-				t.Errorf("unknown serial: %v, %v", revoked, err)
-			}
-		})
+func testAuthDBKnowsRevocation(t *testing.T, database *sql.DB) {
+	env := pkitest.With(t, pkitest.Options{DB: database})
+	leaf := env.Client("orders").Leaf
+	sn := leaf.SerialNumber.String()
+	if c, err := env.CA.AuthDB().GetCertificate(sn); err != nil || !c.Equal(leaf) {
+		t.Errorf("GetCertificate: %v", err)
+	}
+	if revoked, err := env.CA.AuthDB().IsRevoked(sn); revoked || err != nil {
+		t.Errorf("before: %v, %v", revoked, err)
+	}
+	if err := env.CA.AuthDB().Revoke(&db.RevokedCertificateInfo{Serial: sn, Reason: "superseded", RevokedAt: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	if revoked, err := env.CA.AuthDB().IsRevoked(sn); !revoked || err != nil {
+		t.Errorf("after: %v, %v", revoked, err)
+	}
+	if revoked, err := env.CA.AuthDB().IsRevoked("1"); !revoked || !errors.Is(err, pki.ErrNotFound) {
+		t.Errorf("unknown serial: %v, %v", revoked, err)
 	}
 }

@@ -4,11 +4,26 @@ import (
 	"database/sql"
 	"testing"
 
+	"github.com/tenantgate/tenantgate/internal/database/databasetest"
 	"github.com/tenantgate/tenantgate/pki/pkitest"
 )
 
-// databases returns each kind of database, migrated.
-func databases(t *testing.T) map[string]*sql.DB {
-	t.Helper()
-	return map[string]*sql.DB{"sqlite": pkitest.Database(t)}
+// What touches the database runs on each kind of it, on a new database each.
+func TestOnEachDatabase(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, create func(testing.TB) string) {
+		for _, c := range []struct {
+			name string
+			test func(*testing.T, *sql.DB)
+		}{
+			{"issue records what it signs", testIssueRecordsWhatItSigns},
+			{"revoke keeps the first time and reason", testRevokeKeepsTheFirstTimeAndReason},
+			{"concurrent issues", testConcurrentIssues},
+			{"AuthDB knows revocation", testAuthDBKnowsRevocation},
+			{"storage fulfils its contract", testStorageFulfilsItsContract},
+			{"storage lock has one holder", testStorageLockHasOneHolder},
+			{"server certificates", testServerCertificates},
+		} {
+			t.Run(c.name, func(t *testing.T) { c.test(t, pkitest.OpenDatabase(t, create(t))) })
+		}
+	})
 }

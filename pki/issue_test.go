@@ -29,58 +29,50 @@ func issue(t testing.TB, env *pkitest.Env, o pki.IssueOptions) (*pki.Issued, err
 	return issued, tx.Commit()
 }
 
-func TestIssueRecordsWhatItSigns(t *testing.T) {
-	for name, db := range databases(t) {
-		t.Run(name, func(t *testing.T) {
-			env := pkitest.With(t, pkitest.Options{DB: db})
-			issued, err := issue(t, env, pki.IssueOptions{Profile: pki.ClientProfile(), Name: "orders", PublicKey: env.Key(pki.RSA2048).Public()})
-			if err != nil {
-				t.Fatal(err)
-			}
-			checkProfile(t, issued.Leaf, "client", "orders")
-			if len(issued.Serial) != 32 || issued.Leaf.SerialNumber.Sign() <= 0 || len(issued.Chain) != 2 {
-				t.Errorf("serial %s, chain of %d", issued.Serial, len(issued.Chain))
-			}
-			if d := time.Since(issued.Leaf.NotBefore); d < time.Minute || d > 2*time.Minute {
-				t.Errorf("backdated by %v", d)
-			}
-			r, err := env.CA.Certificate(t.Context(), issued.Serial)
-			if err != nil || r.Name != "orders" || r.Profile != "client" || r.Fingerprint != issued.Fingerprint || string(r.DER) != string(issued.Leaf.Raw) ||
-				!r.NotAfter.Equal(issued.Leaf.NotAfter) || !r.RevokedAt.IsZero() {
-				t.Errorf("record %+v, %v", r, err)
-			}
-			all, err := env.CA.Certificates(t.Context(), pki.Filter{Profile: "client", Name: "orders", ExpiresAfter: time.Now(), Limit: 10})
-			if err != nil || len(all) != 1 || all[0].Serial != issued.Serial {
-				t.Errorf("listing: %d, %v", len(all), err)
-			}
-		})
+func testIssueRecordsWhatItSigns(t *testing.T, db *sql.DB) {
+	env := pkitest.With(t, pkitest.Options{DB: db})
+	issued, err := issue(t, env, pki.IssueOptions{Profile: pki.ClientProfile(), Name: "orders", PublicKey: env.Key(pki.RSA2048).Public()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkProfile(t, issued.Leaf, "client", "orders")
+	if len(issued.Serial) != 32 || issued.Leaf.SerialNumber.Sign() <= 0 || len(issued.Chain) != 2 {
+		t.Errorf("serial %s, chain of %d", issued.Serial, len(issued.Chain))
+	}
+	if d := time.Since(issued.Leaf.NotBefore); d < time.Minute || d > 2*time.Minute {
+		t.Errorf("backdated by %v", d)
+	}
+	r, err := env.CA.Certificate(t.Context(), issued.Serial)
+	if err != nil || r.Name != "orders" || r.Profile != "client" || r.Fingerprint != issued.Fingerprint || string(r.DER) != string(issued.Leaf.Raw) ||
+		!r.NotAfter.Equal(issued.Leaf.NotAfter) || !r.RevokedAt.IsZero() {
+		t.Errorf("record %+v, %v", r, err)
+	}
+	all, err := env.CA.Certificates(t.Context(), pki.Filter{Profile: "client", Name: "orders", ExpiresAfter: time.Now(), Limit: 10})
+	if err != nil || len(all) != 1 || all[0].Serial != issued.Serial {
+		t.Errorf("listing: %d, %v", len(all), err)
 	}
 }
 
-func TestRevokeKeepsTheFirstTimeAndReason(t *testing.T) {
-	for name, db := range databases(t) {
-		t.Run(name, func(t *testing.T) {
-			env := pkitest.With(t, pkitest.Options{DB: db})
-			serial := pki.FormatSerial(env.Client("orders").Leaf.SerialNumber)
-			first := time.Now().Truncate(time.Microsecond)
-			for i, reason := range []string{"keyCompromise", "superseded"} {
-				if err := inTx(t, env.DB, func(tx *sql.Tx) error {
-					return env.CA.Revoke(t.Context(), tx, serial, reason, first.Add(time.Duration(i)*time.Hour))
-				}); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if r, err := env.CA.Certificate(t.Context(), serial); err != nil || !r.RevokedAt.Equal(first) || r.RevocationReason != "keyCompromise" {
-				t.Errorf("got %v %q, %v", r.RevokedAt, r.RevocationReason, err)
-			}
-			if all, err := env.CA.Certificates(t.Context(), pki.Filter{Revoked: true}); err != nil || len(all) != 1 {
-				t.Errorf("revoked: %d, %v", len(all), err)
-			}
-			err := inTx(t, env.DB, func(tx *sql.Tx) error { return env.CA.Revoke(t.Context(), tx, "1234", "", first) })
-			if !errors.Is(err, pki.ErrNotFound) {
-				t.Errorf("unknown serial: got %v", err)
-			}
-		})
+func testRevokeKeepsTheFirstTimeAndReason(t *testing.T, db *sql.DB) {
+	env := pkitest.With(t, pkitest.Options{DB: db})
+	serial := pki.FormatSerial(env.Client("orders").Leaf.SerialNumber)
+	first := time.Now().Truncate(time.Microsecond)
+	for i, reason := range []string{"keyCompromise", "superseded"} {
+		if err := inTx(t, env.DB, func(tx *sql.Tx) error {
+			return env.CA.Revoke(t.Context(), tx, serial, reason, first.Add(time.Duration(i)*time.Hour))
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r, err := env.CA.Certificate(t.Context(), serial); err != nil || !r.RevokedAt.Equal(first) || r.RevocationReason != "keyCompromise" {
+		t.Errorf("got %v %q, %v", r.RevokedAt, r.RevocationReason, err)
+	}
+	if all, err := env.CA.Certificates(t.Context(), pki.Filter{Revoked: true}); err != nil || len(all) != 1 {
+		t.Errorf("revoked: %d, %v", len(all), err)
+	}
+	err := inTx(t, env.DB, func(tx *sql.Tx) error { return env.CA.Revoke(t.Context(), tx, "1234", "", first) })
+	if !errors.Is(err, pki.ErrNotFound) {
+		t.Errorf("unknown serial: got %v", err)
 	}
 }
 
@@ -163,55 +155,51 @@ func TestIssueWithAFailingDatabaseLeavesNothing(t *testing.T) {
 }
 
 // Many issues at once on one database: each returned certificate has exactly its own record.
-func TestConcurrentIssues(t *testing.T) {
-	for name, db := range databases(t) {
-		t.Run(name, func(t *testing.T) {
-			env := pkitest.With(t, pkitest.Options{DB: db})
-			const workers, each = 8, 10
-			serials := make(chan string, workers*each)
-			var wg sync.WaitGroup
-			for w := range workers {
-				wg.Go(func() {
-					name := fmt.Sprintf("worker-%d", w)
-					request, err := pki.ParseRequest(env.Request(env.Key(pki.P256), &x509.CertificateRequest{}))
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					for i := range each {
-						err := inTx(t, env.DB, func(tx *sql.Tx) error {
-							issued, err := env.CA.Issue(t.Context(), tx, pki.IssueOptions{Profile: pki.ClientProfile(), Name: name, Request: request})
-							if err != nil {
-								return err
-							}
-							if issued.Leaf.Subject.CommonName != name {
-								t.Errorf("%s got the certificate of %s", name, issued.Leaf.Subject.CommonName)
-							}
-							if i%2 == 1 {
-								return errors.New("roll back")
-							}
-							serials <- issued.Serial
-							return nil
-						})
-						if err != nil && i%2 == 0 {
-							t.Error(err)
-						}
-					}
-				})
+func testConcurrentIssues(t *testing.T, db *sql.DB) {
+	env := pkitest.With(t, pkitest.Options{DB: db})
+	const workers, each = 8, 10
+	serials := make(chan string, workers*each)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			name := fmt.Sprintf("worker-%d", w)
+			request, err := pki.ParseRequest(env.Request(env.Key(pki.P256), &x509.CertificateRequest{}))
+			if err != nil {
+				t.Error(err)
+				return
 			}
-			wg.Wait()
-			close(serials)
-			n := 0
-			for serial := range serials {
-				n++
-				if _, err := env.CA.Certificate(t.Context(), serial); err != nil {
+			for i := range each {
+				err := inTx(t, env.DB, func(tx *sql.Tx) error {
+					issued, err := env.CA.Issue(t.Context(), tx, pki.IssueOptions{Profile: pki.ClientProfile(), Name: name, Request: request})
+					if err != nil {
+						return err
+					}
+					if issued.Leaf.Subject.CommonName != name {
+						t.Errorf("%s got the certificate of %s", name, issued.Leaf.Subject.CommonName)
+					}
+					if i%2 == 1 {
+						return errors.New("roll back")
+					}
+					serials <- issued.Serial
+					return nil
+				})
+				if err != nil && i%2 == 0 {
 					t.Error(err)
 				}
 			}
-			if got := count(t, env.DB); got != n || n != workers*each/2 {
-				t.Errorf("%d records for %d certificates", got, n)
-			}
 		})
+	}
+	wg.Wait()
+	close(serials)
+	n := 0
+	for serial := range serials {
+		n++
+		if _, err := env.CA.Certificate(t.Context(), serial); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := count(t, env.DB); got != n || n != workers*each/2 {
+		t.Errorf("%d records for %d certificates", got, n)
 	}
 }
 
