@@ -149,7 +149,7 @@ func (w *writer) reopen() error {
 func (w *writer) finish() {
 	l := w.l
 	for w.take() {
-		if !w.write() && !w.write() {
+		if ok := w.write(); !ok && !w.write() {
 			break
 		}
 	}

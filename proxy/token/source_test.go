@@ -304,7 +304,7 @@ func TestAChangedCredentialUnderTheSameIDReplacesTheOldSource(t *testing.T) {
 		if got := mustFail(t, old); !errors.Is(got, token.ErrDropped) {
 			t.Errorf("old source: got %v, want ErrDropped", got)
 		}
-		if e.Source(changed) != e.Source(changed) {
+		if first, second := e.Source(changed), e.Source(changed); first != second {
 			t.Error("the same credential has two sources")
 		}
 	})
