@@ -3,10 +3,12 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"database/sql"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -22,6 +24,7 @@ import (
 func runTenant(args []string) error {
 	flags := flag.NewFlagSet("tenantsim", flag.ContinueOnError)
 	dir := flags.String("dir", ".", "where to write")
+	release := flags.String("release", "", "let /http/slow write the file arrived into -dir and answer only once this file is there")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -32,6 +35,19 @@ func runTenant(args []string) error {
 		return err
 	}
 	defer sim.Close()
+	if *release != "" {
+		sim.SetFlow("/http/slow", tenantsim.Flow{Handler: func(w http.ResponseWriter, r *http.Request) {
+			err := os.WriteFile(filepath.Join(*dir, "arrived"), nil, 0o600)
+			if err == nil {
+				err = awaitFile(*release)
+			}
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			io.WriteString(w, "slow but sure\n")
+		}})
+	}
 	sim.AddClient(tenantsim.Client{ID: "sb-erp", Secret: "s3cret+/=$"})
 	key, err := sim.ServiceKey("sb-erp", tenantsim.KeyIntegration)
 	if err != nil {
@@ -85,16 +101,20 @@ func runCaller(args []string) error {
 	if *between == "" {
 		return nil
 	}
-	for end := time.Now().Add(deadline); ; {
-		if _, err := os.Stat(*between); err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("caller: %s did not appear", *between)
-		}
-		time.Sleep(5 * time.Millisecond) // polling, in a process of its own
+	if err := awaitFile(*between); err != nil {
+		return err
 	}
 	return callOnce(client, *method, flags.Arg(0), *body)
+}
+
+// awaitFile waits until a file is there, by looking: its maker is another process.
+func awaitFile(path string) error {
+	for end := time.Now().Add(deadline); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(path); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s did not appear", path)
 }
 
 func callerClient(files string, h2 bool) (*http.Client, error) {
@@ -136,4 +156,51 @@ func callOnce(client *http.Client, method, url, body string) error {
 	}
 	fmt.Printf("%d\n%s\n", response.StatusCode, strings.TrimSpace(string(b)))
 	return nil
+}
+
+// runNotifySink is the command notifysink: it appends what a service tells systemd, a line each, to a file.
+func runNotifySink(args []string) error {
+	if len(args) != 2 {
+		return errors.New("usage: notifysink SOCKET FILE")
+	}
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: args[0], Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt)
+	go func() {
+		<-signals
+		conn.Close()
+	}()
+	out, err := os.Create(args[1])
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	buffer := make([]byte, 4096)
+	for {
+		n, err := conn.Read(buffer)
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%s\n", buffer[:n])
+	}
+}
+
+// runSQL is the command sql: it changes an SQLite file behind a server's back.
+func runSQL(args []string) error {
+	if len(args) != 2 {
+		return errors.New("usage: sql FILE STATEMENT")
+	}
+	db, err := sql.Open("sqlite", args[0])
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	_, err = db.Exec(args[1])
+	return err
 }

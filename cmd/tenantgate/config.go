@@ -68,6 +68,9 @@ type RecordConfig struct {
 	// Access is the file that gets one JSON line a request, or "-" for standard output. SIGHUP opens it
 	// again, after a rotation. While it cannot be written, requests are refused. [restart for a new path]
 	Access string `yaml:"access"`
+
+	// UnsafeDropWhenFull serves requests although their records are lost, and counts the losses. [restart]
+	UnsafeDropWhenFull bool `yaml:"unsafe_drop_when_full"`
 }
 
 // LogConfig is about the server's own messages, on standard error.
@@ -323,6 +326,7 @@ func (c *Config) needRestart(next *Config) []string {
 		{"admin.socket", c.Admin.Socket != next.Admin.Socket},
 		{"admin.listen", c.Admin.Listen != next.Admin.Listen},
 		{"record.access", c.Record.Access != next.Record.Access},
+		{"record.unsafe_drop_when_full", c.Record.UnsafeDropWhenFull != next.Record.UnsafeDropWhenFull},
 		{"log.format", c.Log.Format != next.Log.Format},
 	} {
 		if k.changed {

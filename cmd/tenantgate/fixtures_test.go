@@ -10,17 +10,12 @@ import (
 	"math/big"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/pki/pkitest"
 )
-
-func hangUp() os.Signal { return syscall.SIGHUP }
 
 // makeFixtures makes certificates, revocation lists and requests, good ones and odd ones, and returns their directory:
 //
@@ -50,7 +45,6 @@ func makeFixtures(t *testing.T) string {
 		fixture(t, dir, filepath.Join("odd", string(kind)+".pem"), pkitest.PEM(env.Odd(kind, "erp")))
 	}
 	makeRequests(t, dir, env)
-	fixture(t, dir, "tomorrow", []byte(time.Now().Add(24*time.Hour).UTC().Format(time.RFC3339)))
 	return dir
 }
 

@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// checkKeyFiles looks at the files that hold secrets: they must be there, not be empty, and be
-// readable by their owner only.
+// checkKeyFiles looks at the files that hold secrets: they must be there, not be empty, and be closed to
+// everybody but their owner and, for reading, their group.
 func checkKeyFiles(cfg *Config) error {
 	for _, f := range []struct{ key, path string }{
 		{"key_file", cfg.KeyFile},
@@ -20,8 +20,8 @@ func checkKeyFiles(cfg *Config) error {
 	return nil
 }
 
-// readSecretFile reads a file that holds one secret. Group and others must have no access to it, or
-// whoever may log in to the machine would hold the keys of every tenant.
+// readSecretFile reads a file that holds one secret. Others must have no access to it, or whoever may log in
+// to the machine would hold the keys of every tenant. The group may read: secrets are mounted so in containers.
 func readSecretFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -32,8 +32,8 @@ func readSecretFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading secret %s: %w", path, err)
 	}
-	if info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
-		return nil, hinted(fmt.Errorf("reading secret %s: its mode %04o lets others read it", path, info.Mode().Perm()), "chmod 600 %s", path)
+	if info.Mode().IsRegular() && info.Mode().Perm()&0o027 != 0 {
+		return nil, hinted(fmt.Errorf("reading secret %s: its mode %04o opens it to others", path, info.Mode().Perm()), "chmod 600 %s", path)
 	}
 	b, err := readAtMost(f, 1<<20)
 	if err != nil {

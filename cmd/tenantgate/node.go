@@ -29,7 +29,6 @@ import (
 type node struct {
 	log     *slog.Logger
 	level   *slog.LevelVar
-	getenv  func(string) string
 	started time.Time
 
 	db       *database.DB
@@ -114,12 +113,14 @@ func (n *node) openDataPlane(cfg *Config) error {
 	n.gatherer.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.metrics = record.NewMetrics(n.gatherer)
 	var err error
-	n.records, err = record.Open(record.LogOptions{Path: cfg.Record.Access, Metrics: n.metrics, Logger: n.log})
+	n.records, err = record.Open(record.LogOptions{
+		Path: cfg.Record.Access, UnsafeDropWhenFull: cfg.Record.UnsafeDropWhenFull, Metrics: n.metrics, Logger: n.log,
+	})
 	if err != nil {
 		return hinted(err, "record.access is %s: does its directory exist, and may this user write there?", cfg.Record.Access)
 	}
 	n.tokens = &token.Engine{Logger: n.log, Observe: n.observeFetch}
-	n.watch()
+	n.watch(n.gatherer)
 	n.proxy = proxy.New(proxy.Config{
 		Registry:       n.registry,
 		Trust:          n.trust.Load,

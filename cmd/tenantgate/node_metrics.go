@@ -3,12 +3,14 @@ package main
 import (
 	"iter"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
 )
 
 // watch has the metrics look at the registry, the certificates and the tokens at each scrape.
-func (n *node) watch() {
+func (n *node) watch(registry prometheus.Registerer) {
 	n.metrics.WatchIdentities(func() (enabled, disabled int) {
 		for _, i := range n.registry.Snapshot().Identities() {
 			if i.Disabled {
@@ -21,6 +23,18 @@ func (n *node) watch() {
 	})
 	n.metrics.WatchCertificates(n.expiries)
 	n.metrics.WatchTokens(n.tokenStates)
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "tenantgate",
+		Name:      "config_last_reload_successful",
+		Help:      "1 unless the last reload of the configuration was refused.",
+	}, func() float64 {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.reloadErr != nil {
+			return 0
+		}
+		return 1
+	}))
 }
 
 // expiries yields when each certificate that is in use ends.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +25,8 @@ func TestMain(m *testing.M) {
 		"tenantgate": main,
 		"tenantsim":  exit(runTenant),
 		"caller":     exit(runCaller),
+		"notifysink": exit(runNotifySink),
+		"sql":        exit(runSQL),
 	})
 }
 
@@ -70,7 +74,8 @@ func TestScripts(t *testing.T) {
 			"capture":   scriptCapture,
 			"status":    scriptStatus,
 
-			"until-stdout": scriptUntilStdout,
+			"until-stdout":  scriptUntilStdout,
+			"until-refused": scriptUntilRefused,
 		},
 	})
 }
@@ -109,28 +114,37 @@ func scriptAddresses(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// scriptAwait waits until a file holds a text: await FILE TEXT.
+// scriptAwait waits until a file holds a text, or, with an empty text, until it is there: await FILE TEXT.
 func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: await FILE TEXT")
 	}
 	path := ts.MkAbs(args[0])
 	until(ts, fmt.Sprintf("%q in %s", args[1], path), func() bool {
+		if args[1] == "" {
+			_, err := os.Stat(path) // a socket cannot be read
+			return err == nil
+		}
 		b, err := os.ReadFile(path)
 		return err == nil && strings.Contains(string(b), args[1])
 	})
 }
 
-// scriptSignalHUP sends SIGHUP to the only background command.
+// scriptSignalHUP sends SIGHUP to the only server in the background.
 func scriptSignalHUP(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: hup")
 	}
-	commands := ts.BackgroundCmds()
-	if len(commands) != 1 {
-		ts.Fatalf("%d background commands, need one", len(commands))
+	var servers []*os.Process
+	for _, c := range ts.BackgroundCmds() {
+		if filepath.Base(c.Path) == "tenantgate" {
+			servers = append(servers, c.Process)
+		}
 	}
-	ts.Check(commands[0].Process.Signal(hangUp()))
+	if len(servers) != 1 {
+		ts.Fatalf("%d servers in the background, need one", len(servers))
+	}
+	ts.Check(servers[0].Signal(syscall.SIGHUP))
 }
 
 // scriptMode compares the permissions of files: mode 0600 FILE...
@@ -190,6 +204,20 @@ func scriptUntilStdout(ts *testscript.TestScript, neg bool, args []string) {
 	until(ts, args[0], func() bool {
 		_ = ts.Exec(args[1], args[2:]...)
 		return pattern.MatchString(ts.ReadFile("stdout"))
+	})
+}
+
+// scriptUntilRefused waits until nobody listens at an address any more: until-refused HOST:PORT.
+func scriptUntilRefused(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: until-refused HOST:PORT")
+	}
+	until(ts, "nobody at "+args[0], func() bool {
+		conn, err := net.Dial("tcp", args[0])
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
 	})
 }
 
