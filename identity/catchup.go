@@ -38,7 +38,7 @@ func (r *Registry) apply(ctx context.Context, tx *sql.Tx, d *draft, after int64)
 	if err != nil {
 		return fmt.Errorf("reading the change log: %w", err)
 	}
-	l := loader{shared: map[string]string{}, roles: map[string][]string{}}
+	l := newLoader()
 	if err := l.routing(ctx, tx, d, "$1", after); err != nil {
 		return err
 	}

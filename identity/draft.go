@@ -18,10 +18,10 @@ type Changed struct {
 
 // draft is the next snapshot in the making. It shares with its base what it does not change, and the base never sees the draft.
 type draft struct {
-	bindings    *shardsDraft[Fingerprint, *Binding]
-	holders     *shardsDraft[string, *holder]
+	bindings    *bindingDraft
+	holders     *shardsDraft[*holder]
 	identities  int
-	credentials *shardsDraft[string, *Credential]
+	credentials *shardsDraft[*Credential]
 	tenants     map[string]*Tenant
 	routes      map[string]*RouteEntry
 	table       *routeTable // nil once tenants or routes are the draft's own

@@ -11,89 +11,176 @@ import (
 	"sync"
 )
 
-// load reads the whole registry in one consistent view.
+// load reads the whole registry. Each table is read once, certificates at the same time as the rest: a million identities take most
+// of the time of a start.
 func (r *Registry) load(ctx context.Context) (*Snapshot, error) {
+	var certificates []*Certificate
+	var revision int64 // of the state in which the certificates were read
+	s, d := emptySnapshot(), (*draft)(nil)
+	var wg sync.WaitGroup
+	var certificatesErr, restErr error
+	wg.Go(func() {
+		certificatesErr = r.view(ctx, func(tx *sql.Tx) (err error) {
+			if revision, _, err = state(ctx, tx); err == nil {
+				certificates, err = newLoader().certificates(ctx, tx, "")
+			}
+			return err
+		})
+	})
+	wg.Go(func() {
+		restErr = r.view(ctx, func(tx *sql.Tx) (err error) {
+			if s.revision, _, err = state(ctx, tx); err == nil {
+				d, err = r.loadRest(ctx, tx, s)
+			}
+			return err
+		})
+	})
+	wg.Wait()
+	if err := errors.Join(restErr, certificatesErr); err != nil {
+		return nil, err
+	}
+	d.fillCertificates(certificates)
+	if revision == s.revision {
+		return d.snapshot(revision), nil
+	}
+	// A change came between the two: read again what was touched since the earlier state.
+	return r.mend(ctx, d.snapshot(min(revision, s.revision)))
+}
+
+// mend brings a snapshot to one consistent state that may hold objects of later changes than its revision.
+func (r *Registry) mend(ctx context.Context, s *Snapshot) (mended *Snapshot, err error) {
+	err = r.view(ctx, func(tx *sql.Tx) error {
+		revision, oldest, err := state(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if s.revision < oldest {
+			return errors.New("reading the registry: it changes faster than it can be read; try again")
+		}
+		d := newDraft(s)
+		if err := r.apply(ctx, tx, d, s.revision); err != nil {
+			return err
+		}
+		mended = d.snapshot(revision)
+		return nil
+	})
+	return mended, err
+}
+
+// view calls fn with a transaction that sees one state of the database.
+func (r *Registry) view(ctx context.Context, fn func(tx *sql.Tx) error) error {
 	tx, err := r.db.BeginTx(ctx, &consistentRead)
 	if err != nil {
-		return nil, fmt.Errorf("reading the registry: %w", err)
+		return fmt.Errorf("reading the registry: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	return r.loadFrom(ctx, tx)
+	return fn(tx)
 }
 
-// loadFrom reads every table once. The maps get their size before they are filled, and values that many rows share are kept once: a
-// million identities take most of the time of a start.
-func (r *Registry) loadFrom(ctx context.Context, q *sql.Tx) (*Snapshot, error) {
+// loadFrom reads the whole registry in one transaction.
+func (r *Registry) loadFrom(ctx context.Context, tx *sql.Tx) (*Snapshot, error) {
 	s := emptySnapshot()
-	if err := q.QueryRowContext(ctx, `SELECT revision FROM registry WHERE id = 1`).Scan(&s.revision); err != nil {
-		return nil, fmt.Errorf("reading the registry's revision: %w", err)
-	}
-	d := newDraft(s)
-	l := loader{shared: map[string]string{}, roles: map[string][]string{}}
-	if err := l.routing(ctx, q, d, ""); err != nil {
-		return nil, err
-	}
-	identities, err := l.identities(ctx, q, "")
+	d, err := r.loadRest(ctx, tx, s)
 	if err != nil {
 		return nil, err
 	}
-	certificates, err := l.certificates(ctx, q, "")
+	certificates, err := newLoader().certificates(ctx, tx, "")
 	if err != nil {
 		return nil, err
 	}
-	credentials, err := r.credentials(ctx, q, "")
-	if err != nil {
-		return nil, err
-	}
-	d.fill(identities, certificates, credentials)
-	return d.snapshot(s.revision), nil
+	d.fillCertificates(certificates)
+	return d.snapshot(0), nil // the caller gives it its revision
 }
 
-// fill puts all objects into an empty draft. Nobody else has seen its holders, so they are changed in place.
-func (d *draft) fill(identities []*Identity, certificates []*Certificate, credentials []*Credential) {
-	d.holders.hint = len(identities)/shardCount + len(identities)/shardCount/8
-	d.bindings.hint = len(certificates)/shardCount + len(certificates)/shardCount/8
-	d.credentials.hint = len(credentials) / shardCount
+// loadRest reads everything but the certificates.
+func (r *Registry) loadRest(ctx context.Context, tx *sql.Tx, empty *Snapshot) (*draft, error) {
+	d, l := newDraft(empty), newLoader()
+	if err := l.routing(ctx, tx, d, ""); err != nil {
+		return nil, err
+	}
+	identities, err := l.identities(ctx, tx, "")
+	if err != nil {
+		return nil, err
+	}
+	credentials, err := r.credentials(ctx, tx, "")
+	if err != nil {
+		return nil, err
+	}
+	d.fill(identities, credentials)
+	return d, nil
+}
+
+// state returns the revision that the transaction sees and the one up to which the change log was cut.
+func state(ctx context.Context, q interface {
+	QueryRowContext(context.Context, string, ...any) *sql.Row
+}) (revision, oldest int64, err error) {
+	err = q.QueryRowContext(ctx, `SELECT revision, oldest FROM registry WHERE id = 1`).Scan(&revision, &oldest)
+	if err != nil {
+		err = fmt.Errorf("reading the registry's revision: %w", err)
+	}
+	return revision, oldest, err
+}
+
+// fill puts identities and credentials into an empty draft. Nobody else has seen its holders, so they are changed in place.
+func (d *draft) fill(identities []*Identity, credentials []*Credential) {
+	d.holders.hint = perShard(len(identities))
+	d.credentials.hint = perShard(len(credentials))
 	d.identities = len(identities)
 	holders := make([]holder, len(identities))
 	for n, i := range identities {
 		holders[n].identity = i
 		d.holders.put(i.Name, &holders[n])
 	}
-	of := func(name string) *holder {
-		h, ok := d.holders.get(name)
-		if !ok {
-			h = &holder{}
-			d.holders.put(name, h)
-		}
-		return h
-	}
-	bindings := make([]Binding, len(certificates))
-	for n, c := range certificates {
-		h := of(c.Identity)
-		h.certificates = append(h.certificates, c)
-		bindings[n] = Binding{Certificate: c, Identity: h.bound(c.Identity)}
-		d.bindings.put(c.Fingerprint, &bindings[n])
-	}
 	for _, c := range credentials {
-		h := of(c.Identity)
+		h := d.ownHolder(c.Identity)
 		h.credentials = append(h.credentials, c)
 		d.credentials.put(c.ID, c)
 	}
 	for _, h := range d.holders.all {
-		if len(h.certificates) > 1 {
-			slices.SortFunc(h.certificates, newerCertificate)
-		}
 		if len(h.credentials) > 1 {
 			slices.SortFunc(h.credentials, credentialOrder)
 		}
 	}
 }
 
+// fillCertificates does the same for certificates, after fill.
+func (d *draft) fillCertificates(certificates []*Certificate) {
+	d.bindings.hint = perShard(len(certificates))
+	bindings := make([]Binding, len(certificates))
+	for n, c := range certificates {
+		h := d.ownHolder(c.Identity)
+		h.certificates = append(h.certificates, c)
+		bindings[n] = Binding{Certificate: c, Identity: h.bound(c.Identity)}
+		d.bindings.put(c.Fingerprint, &bindings[n])
+	}
+	for _, h := range d.holders.all {
+		if len(h.certificates) > 1 {
+			slices.SortFunc(h.certificates, newerCertificate)
+		}
+	}
+}
+
+// ownHolder returns the holder of a name in a draft that nobody else has seen.
+func (d *draft) ownHolder(name string) *holder {
+	h, ok := d.holders.get(name)
+	if !ok {
+		h = &holder{}
+		d.holders.put(name, h)
+	}
+	return h
+}
+
+// perShard returns the entries to expect in one of shardCount parts, some chance allowed for.
+func perShard(n int) int { return n/shardCount + n/shardCount/8 }
+
 // loader reads rows and keeps equal values once.
 type loader struct {
 	shared map[string]string   // owners, descriptions, dates, reasons
 	roles  map[string][]string // by their words
+}
+
+func newLoader() *loader {
+	return &loader{shared: map[string]string{}, roles: map[string][]string{}}
 }
 
 // sharedLimit bounds what a loader remembers, for a registry in which every description differs.
@@ -154,18 +241,20 @@ func (l *loader) identities(ctx context.Context, q querier, touched string, args
 	var slab []Identity
 	var i *Identity
 	var roles string
+	var review string
 	var disabled, created, updated int64
 	into := make([]any, 8)
 	err := each(ctx, q, func(row scanner) error {
 		i = take(&slab)
 		into[0], into[1], into[2], into[3] = &i.Name, &i.Owner, &i.Description, &roles
-		into[4], into[5], into[6], into[7] = &disabled, &i.ReviewDate, &created, &updated
+		into[4], into[5], into[6], into[7] = &disabled, &review, &created, &updated
 		if err := row.Scan(into...); err != nil {
 			return err
 		}
 		l.share(&i.Owner)
 		l.share(&i.Description)
-		l.share((*string)(&i.ReviewDate))
+		l.share(&review)
+		i.ReviewDate = Date(review)
 		i.Roles, i.Disabled = l.roleList(roles), disabled != 0
 		i.Created, i.Updated = fromMicros(created), fromMicros(updated)
 		list = append(list, i)

@@ -114,28 +114,21 @@ func (r *Registry) Refresh(ctx context.Context) error {
 		return err
 	}
 	defer r.give()
-	var revision, oldest int64
-	const state = `SELECT revision, oldest FROM registry WHERE id = 1`
-	if err := r.db.QueryRowContext(ctx, state).Scan(&revision, &oldest); err != nil {
-		return fmt.Errorf("reading the registry's revision: %w", err)
+	if revision, _, err := state(ctx, r.db); err != nil || revision == r.current.Load().revision {
+		return err
 	}
-	if revision == r.current.Load().revision {
+	return r.view(ctx, func(tx *sql.Tx) error {
+		revision, oldest, err := state(ctx, tx)
+		if err != nil {
+			return err
+		}
+		d, err := r.catchUp(ctx, tx, revision, oldest)
+		if err != nil {
+			return err
+		}
+		r.publish(d.snapshot(revision), d.changed)
 		return nil
-	}
-	dbTx, err := r.db.BeginTx(ctx, &consistentRead)
-	if err != nil {
-		return fmt.Errorf("reading the registry's changes: %w", err)
-	}
-	defer func() { _ = dbTx.Rollback() }()
-	if err := dbTx.QueryRowContext(ctx, state).Scan(&revision, &oldest); err != nil {
-		return fmt.Errorf("reading the registry's revision: %w", err)
-	}
-	d, err := r.catchUp(ctx, dbTx, revision, oldest)
-	if err != nil {
-		return fmt.Errorf("reading the registry's changes: %w", err)
-	}
-	r.publish(d.snapshot(revision), d.changed)
-	return nil
+	})
 }
 
 // consistentRead makes all queries of a transaction see one state. SQLite's always do; PostgreSQL's need the level.

@@ -1,34 +1,28 @@
 package identity
 
-import (
-	"encoding/binary"
-	"maps"
-)
+import "maps"
 
 // shardCount is a compromise: a change copies shardCount pointers and one shard's entries, so with a million entries about a
 // thousand of each.
 const shardCount = 1024
 
-// shards is an immutable map in pieces. A draft of it copies only the pieces that it changes and shares the rest.
-type shards[K comparable, V any] struct {
-	hash  func(K) uint32
-	parts []map[K]V // shardCount of them; nil is empty
+// shards is an immutable map by name in pieces. A draft of it copies only the pieces that it changes and shares the rest.
+type shards[V any] struct {
+	parts []map[string]V // shardCount of them; nil is empty
 	count int
 }
 
 // newShards returns an empty map.
-func newShards[K comparable, V any](hash func(K) uint32) shards[K, V] {
-	return shards[K, V]{hash: hash, parts: make([]map[K]V, shardCount)}
-}
+func newShards[V any]() shards[V] { return shards[V]{parts: make([]map[string]V, shardCount)} }
 
 // get returns the value of key. It takes no lock and allocates nothing.
-func (s *shards[K, V]) get(key K) (V, bool) {
-	v, ok := s.parts[s.hash(key)%shardCount][key]
+func (s *shards[V]) get(key string) (V, bool) {
+	v, ok := s.parts[hashName(key)%shardCount][key]
 	return v, ok
 }
 
 // all calls yield for each entry, in no order, until it returns false.
-func (s *shards[K, V]) all(yield func(K, V) bool) {
+func (s *shards[V]) all(yield func(string, V) bool) {
 	for _, part := range s.parts {
 		for k, v := range part {
 			if !yield(k, v) {
@@ -39,26 +33,26 @@ func (s *shards[K, V]) all(yield func(K, V) bool) {
 }
 
 // shardsDraft is a map that is being changed. What it was made from stays as it is.
-type shardsDraft[K comparable, V any] struct {
-	shards[K, V]
+type shardsDraft[V any] struct {
+	shards[V]
 	owned []bool // which parts are this draft's own; nil while all are shared
 	hint  int    // entries to expect in each part that is made new
 }
 
 // edit returns a draft that begins as a copy of s.
-func (s shards[K, V]) edit() *shardsDraft[K, V] { return &shardsDraft[K, V]{shards: s} }
+func (s shards[V]) edit() *shardsDraft[V] { return &shardsDraft[V]{shards: s} }
 
 // own returns the part of key, copied first when it is shared.
-func (d *shardsDraft[K, V]) own(key K) map[K]V {
+func (d *shardsDraft[V]) own(key string) map[string]V {
 	if d.owned == nil {
-		d.parts = append([]map[K]V(nil), d.parts...)
+		d.parts = append([]map[string]V(nil), d.parts...)
 		d.owned = make([]bool, shardCount)
 	}
-	i := d.hash(key) % shardCount
+	i := hashName(key) % shardCount
 	if !d.owned[i] {
 		d.owned[i] = true
 		if d.parts[i] == nil {
-			d.parts[i] = make(map[K]V, d.hint)
+			d.parts[i] = make(map[string]V, d.hint)
 		} else {
 			d.parts[i] = maps.Clone(d.parts[i])
 		}
@@ -66,14 +60,14 @@ func (d *shardsDraft[K, V]) own(key K) map[K]V {
 	return d.parts[i]
 }
 
-func (d *shardsDraft[K, V]) put(key K, v V) {
+func (d *shardsDraft[V]) put(key string, v V) {
 	part := d.own(key)
 	before := len(part)
 	part[key] = v
 	d.count += len(part) - before
 }
 
-func (d *shardsDraft[K, V]) drop(key K) {
+func (d *shardsDraft[V]) drop(key string) {
 	if _, ok := d.get(key); ok {
 		delete(d.own(key), key)
 		d.count--
@@ -81,13 +75,10 @@ func (d *shardsDraft[K, V]) drop(key K) {
 }
 
 // freeze returns what the draft holds. The draft may go on: it then shares all parts again.
-func (d *shardsDraft[K, V]) freeze() shards[K, V] {
+func (d *shardsDraft[V]) freeze() shards[V] {
 	d.owned = nil
 	return d.shards
 }
-
-// hashFingerprint takes four bytes of what is a hash already.
-func hashFingerprint(f Fingerprint) uint32 { return binary.LittleEndian.Uint32(f[:]) }
 
 // hashName is FNV-1a. Names come from administrators, so nobody gains by making them collide.
 func hashName(s string) uint32 {

@@ -12,10 +12,10 @@ import (
 // methods return points into it and must not be changed.
 type Snapshot struct {
 	revision    int64
-	bindings    shards[Fingerprint, *Binding]
-	holders     shards[string, *holder]
+	bindings    bindingTable
+	holders     shards[*holder]
 	identities  int // holders with an identity
-	credentials shards[string, *Credential]
+	credentials shards[*Credential]
 	tenants     map[string]*Tenant
 	routes      map[string]*RouteEntry
 	table       *routeTable
@@ -27,9 +27,9 @@ type Snapshot struct {
 // emptySnapshot returns the registry before its first revision.
 func emptySnapshot() *Snapshot {
 	return &Snapshot{
-		bindings:    newShards[Fingerprint, *Binding](hashFingerprint),
-		holders:     newShards[string, *holder](hashName),
-		credentials: newShards[string, *Credential](hashName),
+		bindings:    newBindingTable(),
+		holders:     newShards[*holder](),
+		credentials: newShards[*Credential](),
 		tenants:     map[string]*Tenant{},
 		routes:      map[string]*RouteEntry{},
 		table:       newRouteTable(nil),
@@ -123,7 +123,7 @@ func (s *Snapshot) CertificateBySerial(serial string) (*Certificate, bool) {
 // AllCertificates yields every certificate, in no order.
 func (s *Snapshot) AllCertificates() iter.Seq[*Certificate] {
 	return func(yield func(*Certificate) bool) {
-		s.bindings.all(func(_ Fingerprint, b *Binding) bool { return yield(b.Certificate) })
+		s.bindings.all(func(b *Binding) bool { return yield(b.Certificate) })
 	}
 }
 
