@@ -53,7 +53,8 @@ type Engine struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Proxy chooses an outbound HTTP proxy. nil means none; the environment is not read.
 	Proxy func(*http.Request) (*url.URL, error)
-	// Observe is called after each fetch that was begun, outside of all locks, from the fetch's goroutine. nil means not.
+	// Observe is called after each fetch that was begun, outside of all locks, from the fetch's goroutine: it must be safe for
+	// concurrent use. nil means not.
 	Observe func(Fetch)
 	// Logger gets a line for each failure and each recovery. nil means none.
 	Logger *slog.Logger

@@ -392,8 +392,13 @@ func TestATimedOutFetchFailsAndTheNextSucceeds(t *testing.T) {
 func TestObserveSeesEveryFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, e := newTokenServer(t)
+		var mu sync.Mutex
 		var fetches []token.Fetch
-		e.Observe = func(f token.Fetch) { fetches = append(fetches, f) }
+		e.Observe = func(f token.Fetch) {
+			mu.Lock()
+			defer mu.Unlock()
+			fetches = append(fetches, f)
+		}
 		server.set(status(500, ""))
 		source := e.Source(credential())
 		mustFail(t, source)
@@ -402,6 +407,8 @@ func TestObserveSeesEveryFetch(t *testing.T) {
 		mustToken(t, source)
 		time.Sleep(3 * time.Minute)
 		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		if len(fetches) != 3 || fetches[0].Err == nil || fetches[1].Err != nil || fetches[1].Lifetime != 5*time.Minute ||
 			fetches[1].LifetimeTold || fetches[1].Background || !fetches[2].Background {
 			t.Errorf("got %+v, want a failure, a fetch with the default lifetime and a refresh", fetches)
