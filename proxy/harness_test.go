@@ -1,9 +1,7 @@
 package proxy_test
 
 import (
-	"bytes"
 	"context"
-	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -163,7 +161,7 @@ func (g *gate) issue(name string) *client {
 	must(g.tb, err)
 	var issued *pki.Issued
 	g.change(func(tx *identity.Tx) (err error) {
-		issued, err = g.ca.Issue(ctx, tx.SQL(), pki.IssueOptions{Profile: pki.ClientProfile(), Name: name, PublicKey: key.(crypto.Signer).Public()})
+		issued, err = g.ca.Issue(ctx, tx.SQL(), pki.IssueOptions{Profile: pki.ClientProfile(), Name: name, PublicKey: key.Public()})
 		if err != nil {
 			return err
 		}
@@ -336,7 +334,6 @@ type tenant struct {
 	caPEM string
 
 	mu       sync.Mutex
-	wire     bytes.Buffer
 	seen     []*http.Request
 	bodies   []string
 	handler  http.HandlerFunc

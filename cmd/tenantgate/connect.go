@@ -27,7 +27,6 @@ type adminEndpoint struct {
 	socket        string
 	server        string
 	cert, key, ca string
-	timeout       time.Duration
 }
 
 func (e *adminEndpoint) addFlags(cmd *cobra.Command) {
