@@ -35,19 +35,22 @@ const (
 	backdate             = time.Minute // for clocks that are behind
 )
 
-// Init makes a root (10 years) and an intermediate (5 years, path length 0) with encrypted keys, in files that only the
-// owner reads (certificates 0644, keys 0600). It writes all four files or none and never overwrites one ([ErrExists]).
-func Init(o InitOptions) error {
-	if len(o.Passphrase) == 0 {
-		return &FileError{Path: o.Dir, Problem: "no passphrase given for the CA's keys", Hint: "an unencrypted CA key is not offered"}
-	}
+// An Authority is a root and an intermediate with their keys, not yet written anywhere.
+type Authority struct {
+	Root, Intermediate       *x509.Certificate
+	RootKey, IntermediateKey crypto.Signer
+}
+
+// NewAuthority makes a root (10 years) and an intermediate (5 years, path length 0). It uses neither Dir nor Passphrase:
+// for authorities whose keys are kept elsewhere, and for tests.
+func NewAuthority(o InitOptions) (*Authority, error) {
 	if err := checkTrustDomain(o.TrustDomain); err != nil {
-		return err
+		return nil, err
 	}
 	switch o.KeyType {
 	case "", P256, P384, RSA2048, RSA3072, RSA4096:
 	default:
-		return fmt.Errorf("making the CA: key type %q: use P-256, P-384, RSA-2048, RSA-3072 or RSA-4096", o.KeyType)
+		return nil, fmt.Errorf("making the CA: key type %q: use P-256, P-384, RSA-2048, RSA-3072 or RSA-4096", o.KeyType)
 	}
 	if o.Name == "" {
 		o.Name = o.TrustDomain
@@ -56,35 +59,46 @@ func Init(o InitOptions) error {
 	if o.Now != nil {
 		now = o.Now()
 	}
-	rootKey, err := GenerateKey(o.KeyType)
-	if err != nil {
-		return fmt.Errorf("making the root key: %w", err)
+	var a Authority
+	var err error
+	if a.RootKey, err = GenerateKey(o.KeyType); err != nil {
+		return nil, fmt.Errorf("making the root key: %w", err)
 	}
-	interKey, err := GenerateKey(o.KeyType)
-	if err != nil {
-		return fmt.Errorf("making the intermediate key: %w", err)
+	if a.IntermediateKey, err = GenerateKey(o.KeyType); err != nil {
+		return nil, fmt.Errorf("making the intermediate key: %w", err)
 	}
-	root, err := signAuthority(o.Name+" Root CA", now, rootLifetime, 1, rootKey.Public(), nil, rootKey)
-	if err != nil {
-		return fmt.Errorf("signing the root: %w", err)
+	if a.Root, err = signAuthority(o.Name+" Root CA", now, rootLifetime, 1, a.RootKey.Public(), nil, a.RootKey); err != nil {
+		return nil, fmt.Errorf("signing the root: %w", err)
 	}
-	inter, err := signAuthority(o.Name+" Intermediate CA", now, intermediateLifetime, 0, interKey.Public(), root, rootKey)
-	if err != nil {
-		return fmt.Errorf("signing the intermediate: %w", err)
+	if a.Intermediate, err = signAuthority(o.Name+" Intermediate CA", now, intermediateLifetime, 0, a.IntermediateKey.Public(), a.Root, a.RootKey); err != nil {
+		return nil, fmt.Errorf("signing the intermediate: %w", err)
 	}
-	rootPEM, err := encryptKey(rootKey, o.Passphrase)
+	return &a, nil
+}
+
+// Init makes an authority and writes it, keys encrypted, into files that only the owner reads (certificates 0644, keys
+// 0600). It writes all four files or none and never overwrites one ([ErrExists]).
+func Init(o InitOptions) error {
+	if len(o.Passphrase) == 0 {
+		return &FileError{Path: o.Dir, Problem: "no passphrase given for the CA's keys", Hint: "an unencrypted CA key is not offered"}
+	}
+	a, err := NewAuthority(o)
 	if err != nil {
 		return err
 	}
-	interPEM, err := encryptKey(interKey, o.Passphrase)
+	rootPEM, err := encryptKey(a.RootKey, o.Passphrase)
+	if err != nil {
+		return err
+	}
+	interPEM, err := encryptKey(a.IntermediateKey, o.Passphrase)
 	if err != nil {
 		return err
 	}
 	return writeNew(o.Dir, []newFile{
 		{rootKeyFile, 0o600, rootPEM},
 		{intermediateKeyFile, 0o600, interPEM},
-		{intermediateCertFile, 0o644, EncodeCertificates(inter)},
-		{rootCertFile, 0o644, EncodeCertificates(root)},
+		{intermediateCertFile, 0o644, EncodeCertificates(a.Intermediate)},
+		{rootCertFile, 0o644, EncodeCertificates(a.Root)},
 	})
 }
 

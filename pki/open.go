@@ -27,10 +27,13 @@ type Sealer interface {
 
 // Options says which CA to open and with what.
 type Options struct {
-	// Dir holds root_ca.crt, intermediate_ca.crt and intermediate_ca.key.
+	// Dir holds root_ca.crt, intermediate_ca.crt and (unless Key is given) intermediate_ca.key.
 	Dir string
 	// Passphrase decrypts the intermediate's key.
 	Passphrase []byte
+	// Key signs in place of intermediate_ca.key, which is then not read: for keys kept in a device or service. It must belong
+	// to intermediate_ca.crt.
+	Key crypto.Signer
 	// TrustDomain is the authority part of the SPIFFE IDs issued. Required.
 	TrustDomain string
 	// DB holds the tables of [Migrations], already migrated. Required. The caller closes it after the CA's last use.
@@ -80,9 +83,11 @@ func Open(ctx context.Context, o Options) (*CA, error) {
 	if err != nil {
 		return nil, err
 	}
-	signer, err := readKey(filepath.Join(o.Dir, intermediateKeyFile), o.Passphrase)
-	if err != nil {
-		return nil, err
+	signer := o.Key
+	if signer == nil {
+		if signer, err = readKey(filepath.Join(o.Dir, intermediateKeyFile), o.Passphrase); err != nil {
+			return nil, err
+		}
 	}
 	if !publicKeyEqual(signer.Public(), inter.PublicKey) {
 		return nil, &FileError{Path: filepath.Join(o.Dir, intermediateKeyFile), Problem: "the key does not belong to " + intermediateCertFile, Hint: "restore both files from the same backup"}

@@ -16,8 +16,10 @@ import (
 	"github.com/tenantgate/tenantgate/pki/pkitest"
 )
 
+const passphrase = "correct horse battery staple"
+
 func initOptions(dir string) pki.InitOptions {
-	return pki.InitOptions{Dir: dir, Passphrase: []byte(pkitest.Passphrase), TrustDomain: pkitest.TrustDomain, Name: "Test"}
+	return pki.InitOptions{Dir: dir, Passphrase: []byte(passphrase), TrustDomain: pkitest.TrustDomain, Name: "Test"}
 }
 
 func read(t testing.TB, path string) []byte {
@@ -171,7 +173,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 			if err := os.CopyFS(dir, os.DirFS(good)); err != nil {
 				t.Fatal(err)
 			}
-			o := pki.Options{Dir: dir, Passphrase: []byte(pkitest.Passphrase), TrustDomain: pkitest.TrustDomain, DB: db}
+			o := pki.Options{Dir: dir, Passphrase: []byte(passphrase), TrustDomain: pkitest.TrustDomain, DB: db}
 			c.breaks(dir, &o)
 			_, err := pki.Open(context.Background(), o)
 			if err == nil {
@@ -193,7 +195,7 @@ func TestOpenWithoutTheRootKey(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "root_ca.key")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pki.Open(t.Context(), pki.Options{Dir: dir, Passphrase: []byte(pkitest.Passphrase), TrustDomain: pkitest.TrustDomain, DB: pkitest.Database(t)}); err != nil {
+	if _, err := pki.Open(t.Context(), pki.Options{Dir: dir, Passphrase: []byte(passphrase), TrustDomain: pkitest.TrustDomain, DB: pkitest.Database(t)}); err != nil {
 		t.Error(err)
 	}
 }

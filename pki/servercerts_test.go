@@ -90,9 +90,11 @@ func (addressed) LocalAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0,
 
 func TestServerKeysAreSealedAndSurviveARestart(t *testing.T) {
 	sealer := new(pkitest.Sealer)
-	env := pkitest.With(t, pkitest.Options{Change: func(o *pki.Options) { o.Sealer = sealer }})
+	var options pki.Options
+	env := pkitest.With(t, pkitest.Options{Change: func(o *pki.Options) { options = *o }})
 	start := func(s pki.Sealer) (*pki.ServerCerts, error) {
-		ca, err := pki.Open(t.Context(), pki.Options{Dir: env.Dir, Passphrase: []byte(pkitest.Passphrase), TrustDomain: pkitest.TrustDomain, DB: env.DB, Sealer: s})
+		options.Sealer = s
+		ca, err := pki.Open(t.Context(), options)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -119,7 +119,7 @@ func (e *Env) signUnder(key crypto.Signer, c *x509.Certificate, noAKI bool) tls.
 	if noAKI {
 		parent.SubjectKeyId = nil
 	}
-	der, err := x509.CreateCertificate(rand.Reader, c, &parent, key.Public(), e.signer())
+	der, err := x509.CreateCertificate(rand.Reader, c, &parent, key.Public(), e.key)
 	if err != nil {
 		e.t.Fatalf("signing: %v", err)
 	}
@@ -165,7 +165,7 @@ func (e *Env) CRL(revoked []*big.Int, change func(*x509.RevocationList)) *x509.R
 	if change != nil {
 		change(l)
 	}
-	der, err := x509.CreateRevocationList(rand.Reader, l, e.CA.Intermediate(), e.signer())
+	der, err := x509.CreateRevocationList(rand.Reader, l, e.CA.Intermediate(), e.key)
 	if err != nil {
 		e.t.Fatalf("making a revocation list: %v", err)
 	}

@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"go.step.sm/crypto/pemutil"
-
 	"github.com/tenantgate/tenantgate/internal/database"
 	"github.com/tenantgate/tenantgate/pki"
 )
@@ -24,14 +22,11 @@ import (
 // TrustDomain is the trust domain of all authorities made here.
 const TrustDomain = "test.internal"
 
-// Passphrase opens the keys of all authorities made here.
-const Passphrase = "correct horse battery staple"
-
 // Env is an authority with a database of its own.
 type Env struct {
 	CA   *pki.CA
 	DB   *sql.DB
-	Dir  string         // the CA's files
+	Dir  string         // the CA's certificates, root_ca.crt and intermediate_ca.crt
 	Root *x509.CertPool // what clients of our servers must trust
 	key  crypto.Signer  // the intermediate's, for certificates that the CA would never sign
 	t    testing.TB
@@ -62,15 +57,21 @@ func With(t testing.TB, o Options) *Env {
 	if o.DB == nil {
 		o.DB = Database(t)
 	}
-	e := &Env{DB: o.DB, Dir: filepath.Join(t.TempDir(), "ca"), t: t, now: o.Now}
-	if err := pki.Init(pki.InitOptions{Dir: e.Dir, Passphrase: []byte(Passphrase), TrustDomain: TrustDomain, Name: "Test", KeyType: o.KeyType, Now: o.Now}); err != nil {
+	a, err := pki.NewAuthority(pki.InitOptions{TrustDomain: TrustDomain, Name: "Test", KeyType: o.KeyType, Now: o.Now})
+	if err != nil {
 		t.Fatalf("making the CA: %v", err)
 	}
-	options := pki.Options{Dir: e.Dir, Passphrase: []byte(Passphrase), TrustDomain: TrustDomain, DB: o.DB, Sealer: new(Sealer), Now: o.Now}
+	// Without the encrypted keys that pki.Init writes: deriving a key from a passphrase takes longer than most tests.
+	e := &Env{DB: o.DB, Dir: t.TempDir(), key: a.IntermediateKey, t: t, now: o.Now}
+	for name, c := range map[string]*x509.Certificate{"root_ca.crt": a.Root, "intermediate_ca.crt": a.Intermediate} {
+		if err := os.WriteFile(filepath.Join(e.Dir, name), pki.EncodeCertificates(c), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	options := pki.Options{Dir: e.Dir, Key: a.IntermediateKey, TrustDomain: TrustDomain, DB: o.DB, Sealer: new(Sealer), Now: o.Now}
 	if o.Change != nil {
 		o.Change(&options)
 	}
-	var err error
 	if e.CA, err = pki.Open(context.Background(), options); err != nil {
 		t.Fatalf("opening the CA: %v", err)
 	}
@@ -138,23 +139,6 @@ func (e *Env) Key(keyType string) crypto.Signer {
 		e.t.Fatalf("making a key: %v", err)
 	}
 	return key
-}
-
-// signer returns the intermediate's key.
-func (e *Env) signer() crypto.Signer {
-	e.t.Helper()
-	if e.key == nil {
-		b, err := os.ReadFile(filepath.Join(e.Dir, "intermediate_ca.key"))
-		if err != nil {
-			e.t.Fatal(err)
-		}
-		key, err := pemutil.ParseKey(b, pemutil.WithPassword([]byte(Passphrase)))
-		if err != nil {
-			e.t.Fatal(err)
-		}
-		e.key = key.(crypto.Signer)
-	}
-	return e.key
 }
 
 // PEM returns a chain as PEM.
