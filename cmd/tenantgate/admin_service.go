@@ -41,14 +41,14 @@ func newAdminService(n *node) *adminService {
 			ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
 		}
 	}
-	a.socket = server(socketActor)
-	a.socket.ConnContext = withSocketUser
-	a.tls = server(n.certificateActor)
+	a.socket = server(admin.SocketActor)
+	a.socket.ConnContext = admin.SocketConnContext
+	a.tls = server((&admin.CertificateActor{Trust: n.trust.Load, CA: n.ca}).Actor)
 	a.tls.TLSConfig = &tls.Config{
 		MinVersion:     tls.VersionTLS13,
 		GetCertificate: n.certificate,
 		// Health and metrics are for everybody. A certificate that is shown is judged for each request to /v1, by
-		// certificateActor; no ticket may stand in for it.
+		// admin.CertificateActor; no ticket may stand in for it.
 		ClientAuth:             tls.RequestClientCert,
 		SessionTicketsDisabled: true,
 	}
@@ -119,8 +119,10 @@ func (n *node) configCheck() admin.Check {
 	c := admin.Check{Name: "configuration", OK: true}
 	switch {
 	case n.reloadErr != nil:
+		c.Warning = true
 		c.Detail = "the last reload was refused, the old configuration is in force: " + n.reloadErr.Error()
 	case len(n.pending) > 0:
+		c.Warning = true
 		c.Detail = "changed keys that need a restart: " + list(n.pending)
 	}
 	return c

@@ -11,6 +11,7 @@ import (
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/internal/database"
 	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy/admin"
 )
 
 // The exit statuses, as the help of the root command documents them.
@@ -76,6 +77,9 @@ func hintOf(err error) string {
 		return e.Hint
 	}
 	if e, ok := errors.AsType[*identity.Error](err); ok {
+		return e.Hint
+	}
+	if e, ok := errors.AsType[*admin.SocketError](err); ok {
 		return e.Hint
 	}
 	if e, ok := errors.AsType[*pki.RequestError](err); ok {

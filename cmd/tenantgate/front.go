@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"strings"
+
+	"github.com/tenantgate/tenantgate/proxy/admin"
 )
 
 // listeners are the addresses of a node: callers, the admin socket and the admin listener.
@@ -31,7 +33,7 @@ func listen(cfg *Config) (_ *listeners, err error) {
 		}
 	}
 	if cfg.Admin.Socket != "" {
-		if l.socket, err = listenSocket(cfg.Admin.Socket); err != nil {
+		if l.socket, err = admin.ListenUnix(cfg.Admin.Socket); err != nil {
 			return nil, err
 		}
 	}

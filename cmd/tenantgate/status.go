@@ -15,8 +15,8 @@ func newStatusCommand(p *program) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Say whether the running server is ready, and what came of its last reload",
-		Long: `status asks what /readyz asks, and exits 1 when the server is not ready. A reload that was refused does
-not make it unready: it serves on its old configuration; the detail of the check "configuration" says why.`,
+		Long: `status asks what /readyz asks, and exits 1 when a check failed or warns. A reload that was refused is a
+warning: the server is ready, on its old configuration, and the check "configuration" says why.`,
 		Example: `  tenantgate status
   tenantgate -c /var/lib/tenantgate/tenantgate.yaml status --json`,
 		Args: exactArgs(),
@@ -29,13 +29,23 @@ not make it unready: it serves on its old configuration; the detail of the check
 				if err := p.show(s, func(w io.Writer) { printStatus(w, &s) }); err != nil {
 					return err
 				}
-				if !s.Ready {
-					return errors.New("the server is not ready")
-				}
-				return nil
+				return statusError(&s)
 			})
 		},
 	}
+}
+
+// statusError is the exit status: an error when something wants an operator.
+func statusError(s *admin.Status) error {
+	if !s.Ready {
+		return errors.New("the server is not ready")
+	}
+	for _, c := range s.Checks {
+		if c.Warning {
+			return fmt.Errorf("%s: %s", c.Name, c.Detail)
+		}
+	}
+	return nil
 }
 
 func printStatus(w io.Writer, s *admin.Status) {
@@ -57,8 +67,11 @@ func printStatus(w io.Writer, s *admin.Status) {
 	rows := make([][]string, 0, len(s.Checks))
 	for _, c := range s.Checks {
 		ok := "ok"
-		if !c.OK {
+		switch {
+		case !c.OK:
 			ok = "FAILED"
+		case c.Warning:
+			ok = "warning"
 		}
 		rows = append(rows, []string{c.Name, ok, c.Detail})
 	}

@@ -1,28 +1,18 @@
 package admin
 
 import (
+	"crypto/x509"
 	"errors"
-	"fmt"
-	"strconv"
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
-	"github.com/tenantgate/tenantgate/proxy/record"
 )
 
-func listCertificates(s *Server, c *call) (any, error) {
-	list := []*identity.Certificate{}
-	if name := c.URL.Query().Get("identity"); name != "" {
-		return orEmpty(s.Registry.Snapshot().Certificates(name)), nil
-	}
-	for cert := range s.Registry.Snapshot().AllCertificates() {
-		list = append(list, cert)
-	}
-	return list, nil
-}
-
-func issue(s *Server, c *call) (any, error) {
+// issueCertificate signs and binds in one transaction. The certificate leaves the process only after the commit.
+func issueCertificate(s *Server, c *call) (any, error) {
 	var q CertificateRequest
 	if err := c.decode(&q); err != nil {
 		return nil, err
@@ -31,79 +21,150 @@ func issue(s *Server, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out IssuedCertificate
-	err = s.change(c.Context(), c.actor, "issue", "certificate", func(tx *identity.Tx) (string, any, error) {
-		holder, err := tx.Identity(c.name)
+	var answer IssuedCertificate
+	err = s.change(c, identity.ObjectCertificate, "issue", func(tx *identity.Tx) (act, error) {
+		issued, bound, err := s.issue(c, tx, pki.IssueOptions{
+			Profile: pki.ClientProfile(), Name: c.name, Request: request, Lifetime: time.Duration(q.Lifetime),
+		})
 		if err != nil {
-			return "", nil, err
+			return act{}, err
 		}
-		if holder.Disabled {
-			return "", nil, &identity.Error{Code: identity.ErrInUse, Object: "identity", Name: c.name, Message: "is disabled and gets no certificate",
-				Hint: "tenantgate identity enable " + c.name}
-		}
-		issued, err := s.CA.Issue(c.Context(), tx.SQL(), pki.IssueOptions{Profile: pki.ClientProfile(), Name: c.name, Request: request, Lifetime: time.Duration(q.Lifetime)})
-		if err != nil {
-			return "", nil, err
-		}
-		cert, err := tx.BindCertificate(c.Context(), identity.Certificate{Fingerprint: issued.Fingerprint, Identity: c.name, Serial: issued.Serial,
-			Subject: issued.Leaf.Subject.String(), NotBefore: issued.Leaf.NotBefore, NotAfter: issued.Leaf.NotAfter})
-		if err != nil {
-			return "", nil, err
-		}
-		out = IssuedCertificate{Certificate: cert, Chain: string(issued.PEM()), Roots: string(pki.EncodeCertificates(s.CA.Trust().Roots()...)), Dropped: issued.Dropped}
-		return issued.Serial, cert, nil
+		answer = IssuedCertificate{bound, string(issued.PEM()), string(pki.EncodeCertificates(s.CA.Trust().Roots()...)), issued.Dropped}
+		return act{bound.Serial, bound}, nil
 	})
-	return out, err
+	c.header.Set("Location", "/v1/certificates/"+answer.Serial)
+	return answer, err
 }
 
-func changes(s *Server, c *call) (any, error) {
-	number := func(name string, def int64) (int64, error) {
-		v := c.URL.Query().Get(name)
-		if v == "" {
-			return def, nil
-		}
-		n, err := strconv.ParseInt(v, 10, 64)
-		if err != nil {
-			return 0, &problem{Status: 400, Code: "malformed", Detail: fmt.Sprintf("%s: %q is not a number", name, v)}
-		}
-		return n, nil
+// issue has the CA sign, and binds the certificate to the identity of its name, which must be there and enabled.
+func (s *Server) issue(c *call, tx *identity.Tx, o pki.IssueOptions) (*pki.Issued, identity.Certificate, error) {
+	holder, err := tx.Identity(o.Name)
+	if err != nil {
+		return nil, identity.Certificate{}, err
 	}
-	after, err := number("after", 0)
+	if holder.Disabled {
+		return nil, identity.Certificate{}, &problem{Status: http.StatusConflict, Code: "disabled",
+			Detail: "identity \"" + o.Name + "\" is disabled and gets no certificate", Hint: "enable it first: POST /v1/identities/" + o.Name + "/enable"}
+	}
+	issued, err := s.CA.Issue(c.Context(), tx.SQL(), o)
+	if err != nil {
+		return nil, identity.Certificate{}, err
+	}
+	bound, err := tx.BindCertificate(c.Context(), identity.Certificate{
+		Fingerprint: issued.Fingerprint, Identity: o.Name, Serial: issued.Serial, Subject: issued.Leaf.Subject.String(),
+		NotBefore: issued.Leaf.NotBefore, NotAfter: issued.Leaf.NotAfter,
+	})
+	return issued, bound, err
+}
+
+// listCertificates lists the certificates of identities, by serial number.
+func listCertificates(s *Server, c *call) (any, error) {
+	state, err := c.query.state()
 	if err != nil {
 		return nil, err
 	}
-	limit, err := number("limit", 100)
-	if err != nil {
-		return nil, err
+	snapshot := s.Registry.Snapshot()
+	seq := snapshot.AllCertificates()
+	if name, given := c.query["identity"]; given {
+		seq = slices.Values(snapshot.Certificates(name))
 	}
-	return record.Changes(c.Context(), s.DB, after, int(limit))
+	list := []*identity.Certificate{}
+	after, now := c.query["after"], time.Now()
+	for one := range seq {
+		if one.Serial > after && state(one, now) {
+			list = append(list, one)
+		}
+	}
+	key := func(one *identity.Certificate) string { return one.Serial }
+	slices.SortFunc(list, func(a, b *identity.Certificate) int { return compare(a.Serial, b.Serial) })
+	return page(c, list, key)
 }
 
-// revoke takes back any certificate of the CA: one that is bound to an identity in the registry too, one of an administrator at the CA only.
-func revoke(s *Server, c *call) (any, error) {
-	var q struct {
-		Reason string `json:"reason"`
+// state reads the parameter of that name as a condition.
+func (q query) state() (func(*identity.Certificate, time.Time) bool, error) {
+	switch state, given := q["state"]; {
+	case !given:
+		return func(*identity.Certificate, time.Time) bool { return true }, nil
+	case state == "valid":
+		return func(c *identity.Certificate, now time.Time) bool { return !c.Revoked() && !c.Expired(now) }, nil
+	case state == "expired":
+		return func(c *identity.Certificate, now time.Time) bool { return c.Expired(now) }, nil
+	case state == "revoked":
+		return func(c *identity.Certificate, _ time.Time) bool { return c.Revoked() }, nil
+	default:
+		return nil, malformed("parameter \"state\" is %q: give valid, expired or revoked", state)
 	}
-	if err := c.decode(&q); err != nil {
-		return nil, err
+}
+
+// showCertificate shows one of an identity or, by the CA's record, one of an administrator or a listener, which has no identity.
+func showCertificate(s *Server, c *call) (any, error) {
+	if bound, ok := s.Registry.Snapshot().CertificateBySerial(c.name); ok {
+		return bound, nil
 	}
 	known, err := s.CA.Certificate(c.Context(), c.name)
 	if err != nil {
 		return nil, err
 	}
-	out := identity.Certificate{Fingerprint: known.Fingerprint, Identity: known.Name, Serial: known.Serial, NotBefore: known.NotBefore, NotAfter: known.NotAfter}
-	err = s.change(c.Context(), c.actor, "revoke", "certificate", func(tx *identity.Tx) (string, any, error) {
+	return unbound(known)
+}
+
+// unbound is the CA's record in the registry's form.
+func unbound(r pki.Record) (identity.Certificate, error) {
+	leaf, err := x509.ParseCertificate(r.DER)
+	if err != nil {
+		return identity.Certificate{}, err
+	}
+	return identity.Certificate{
+		Fingerprint: r.Fingerprint, Serial: r.Serial, Subject: leaf.Subject.String(), NotBefore: r.NotBefore, NotAfter: r.NotAfter,
+		Created: r.Created, RevokedAt: r.RevokedAt, RevocationReason: r.RevocationReason,
+	}, nil
+}
+
+// reasons are those of RFC 5280, 5.3.1, that fit an end entity and are final.
+var reasons = []string{"unspecified", "keyCompromise", "affiliationChanged", "superseded", "cessationOfOperation", "privilegeWithdrawn"}
+
+// revokeCertificate takes back any certificate of the CA: one of an identity in the registry and at the CA, any other at the CA.
+// Revoking again changes nothing and shows the first revocation.
+func revokeCertificate(s *Server, c *call) (any, error) {
+	var q RevocationRequest
+	if err := c.decode(&q); err != nil {
+		return nil, err
+	}
+	if q.Reason == "" {
+		q.Reason = reasons[0]
+	}
+	if !slices.Contains(reasons, q.Reason) {
+		return nil, invalid("reason", "the reason is not one of RFC 5280", "give unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation or privilegeWithdrawn")
+	}
+	known, err := s.CA.Certificate(c.Context(), c.name)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := unbound(known)
+	if err != nil {
+		return nil, err
+	}
+	err = s.change(c, identity.ObjectCertificate, "revoke", func(tx *identity.Tx) (act, error) {
 		now := time.Now()
 		bound, err := tx.RevokeCertificate(c.Context(), known.Fingerprint, q.Reason, now)
 		switch {
 		case err == nil:
-			out = bound
-		case errors.Is(err, identity.ErrNotFound) && known.Profile != pki.ClientProfile().String():
-			out.RevokedAt, out.RevocationReason = now, q.Reason
-		default:
-			return "", nil, err
+			answer = bound
+		case !errors.Is(err, identity.ErrNotFound):
+			return act{}, err
+		case known.RevokedAt.IsZero():
+			answer.RevokedAt, answer.RevocationReason = now.UTC(), q.Reason
 		}
-		return c.name, q, s.CA.Revoke(c.Context(), tx.SQL(), c.name, q.Reason, now)
+		return act{c.name, q}, s.revokeAtCA(c, tx, c.name, q.Reason, now)
 	})
-	return out, err
+	return answer, err
+}
+
+// revokeAtCA revokes in the CA's records. A certificate that is bound but was not issued here has none, and needs none.
+func (s *Server) revokeAtCA(c *call, tx *identity.Tx, serial, reason string, at time.Time) error {
+	err := s.CA.Revoke(c.Context(), tx.SQL(), serial, reason, at)
+	if errors.Is(err, pki.ErrNotFound) {
+		return nil
+	}
+	return err
 }

@@ -4,165 +4,128 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
-	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/proxy/record"
 )
 
-// Client calls the admin API of a running server. Safe for concurrent use.
+// Client calls the admin API of a running server: a method for each address of /v1. Each takes a context, and returns an *[APIError]
+// when the server refuses and another error when there is no answer. Safe for concurrent use.
 type Client struct {
-	// HTTP makes the requests; nil is http.DefaultClient.
+	// HTTP makes the requests: over the admin socket or with an admin certificate. nil is http.DefaultClient.
 	HTTP *http.Client
-	// Base is the scheme and host, without a slash at the end.
+	// Base is scheme and host, "https://gate.example.com:9443", without a slash at the end.
 	Base string
 }
 
-// APIError is an answer that is not 2xx.
+// APIError is an answer other than 2xx.
 type APIError struct {
-	Status    int    `json:"status"`
-	Code      string `json:"code"`
-	Detail    string `json:"detail"`
-	Hint      string `json:"hint"`
+	// Status is the HTTP status.
+	Status int `json:"status"`
+	// Code is what kind of refusal it is: "invalid", "not_found", "exists" and so on; "" when the answer was not the API's.
+	Code string `json:"code"`
+	// Field is the JSON name of the member at fault; "" when it is none.
+	Field string `json:"field"`
+	// Detail says what is wrong, Hint what to do.
+	Detail string `json:"detail"`
+	Hint   string `json:"hint"`
+	// RequestID is what the server's log calls the request.
 	RequestID string `json:"request_id"`
 }
 
-// Error returns the detail.
-func (e *APIError) Error() string { return e.Detail }
+// Error returns the detail, or the status when there is none.
+func (e *APIError) Error() string {
+	if e.Detail == "" {
+		return fmt.Sprintf("the server answered %d %s", e.Status, http.StatusText(e.Status))
+	}
+	return e.Detail
+}
 
-func do[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
-	var out T
-	var r io.Reader
+// maxAnswer bounds what is read of an answer: a page of the longest objects is far below it.
+const maxAnswer = 256 << 20
+
+// do makes one request. A nil body is an empty one; an answer without content leaves the zero value.
+func do[T any](ctx context.Context, c *Client, method, path string, body any) (answer T, err error) {
+	var content []byte
 	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return out, err
+		if content, err = json.Marshal(body); err != nil {
+			return answer, fmt.Errorf("writing the request: %w", err)
 		}
-		r = bytes.NewReader(b)
 	}
-	q, err := http.NewRequestWithContext(ctx, method, c.Base+path, r)
+	request, err := http.NewRequestWithContext(ctx, method, c.Base+path, bytes.NewReader(content))
 	if err != nil {
-		return out, err
+		return answer, err
 	}
-	q.Header.Set("Content-Type", "application/json")
-	resp, err := c.HTTP.Do(q)
+	if method == http.MethodPost || method == http.MethodPatch {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	client := c.HTTP
+	if client == nil {
+		client = http.DefaultClient
+	}
+	response, err := client.Do(request)
 	if err != nil {
-		return out, err
+		return answer, err
 	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return out, err
+	defer response.Body.Close()
+	content, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return answer, fmt.Errorf("reading the server's answer: %w", err)
+	case len(content) > maxAnswer:
+		return answer, errors.New("reading the server's answer: it is longer than 256 MiB")
+	case response.StatusCode < 200 || response.StatusCode > 299:
+		return answer, apiError(response, content)
+	case response.StatusCode == http.StatusNoContent:
+		return answer, nil
 	}
-	if resp.StatusCode >= 300 {
-		e := &APIError{Status: resp.StatusCode}
-		_ = json.Unmarshal(b, e)
-		return out, e
+	if err := json.Unmarshal(content, &answer); err != nil {
+		return answer, fmt.Errorf("reading the server's answer: %w", err)
 	}
-	if err := json.Unmarshal(b, &out); err != nil {
-		return out, fmt.Errorf("reading the server's answer: %w", err)
-	}
-	return out, nil
-}
-func p(parts ...string) string {
-	s := "/v1"
-	for _, x := range parts {
-		s += "/" + url.PathEscape(x)
-	}
-	return s
+	return answer, nil
 }
 
-type none struct{}
+// apiError reads a problem document; anything else, such as a page of some proxy in between, has only its status.
+func apiError(response *http.Response, content []byte) error {
+	e := &APIError{}
+	if strings.HasPrefix(response.Header.Get("Content-Type"), record.ProblemContentType) {
+		if err := json.Unmarshal(content, e); err != nil {
+			e = &APIError{}
+		}
+	}
+	e.Status = response.StatusCode
+	return e
+}
 
-func (c *Client) AddTenant(ctx context.Context, t identity.Tenant) (identity.Tenant, error) {
-	return do[identity.Tenant](ctx, c, "POST", "/v1/tenants", t)
+// list reads a list to its end, page by page.
+func list[T any](ctx context.Context, c *Client, path string, q url.Values, key func(*T) string) ([]T, error) {
+	all := []T{}
+	q.Set("limit", strconv.Itoa(maxLimit))
+	for {
+		one, err := do[[]T](ctx, c, http.MethodGet, path+"?"+q.Encode(), nil)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one...)
+		if len(one) < maxLimit {
+			return all, nil
+		}
+		q.Set("after", key(&one[len(one)-1]))
+	}
 }
-func (c *Client) Tenants(ctx context.Context) ([]identity.Tenant, error) {
-	return do[[]identity.Tenant](ctx, c, "GET", "/v1/tenants", nil)
-}
-func (c *Client) Tenant(ctx context.Context, n string) (identity.Tenant, error) {
-	return do[identity.Tenant](ctx, c, "GET", p("tenants", n), nil)
-}
-func (c *Client) SetTenant(ctx context.Context, n string, ch map[string]any) (identity.Tenant, error) {
-	return do[identity.Tenant](ctx, c, "PATCH", p("tenants", n), ch)
-}
-func (c *Client) RemoveTenant(ctx context.Context, n string) error {
-	_, err := do[none](ctx, c, "DELETE", p("tenants", n), nil)
-	return err
-}
-func (c *Client) AddRoute(ctx context.Context, t identity.Route) (identity.Route, error) {
-	return do[identity.Route](ctx, c, "POST", "/v1/routes", t)
-}
-func (c *Client) Routes(ctx context.Context) ([]identity.Route, error) {
-	return do[[]identity.Route](ctx, c, "GET", "/v1/routes", nil)
-}
-func (c *Client) Route(ctx context.Context, n string) (identity.Route, error) {
-	return do[identity.Route](ctx, c, "GET", p("routes", n), nil)
-}
-func (c *Client) SetRoute(ctx context.Context, n string, ch map[string]any) (identity.Route, error) {
-	return do[identity.Route](ctx, c, "PATCH", p("routes", n), ch)
-}
-func (c *Client) RemoveRoute(ctx context.Context, n string) error {
-	_, err := do[none](ctx, c, "DELETE", p("routes", n), nil)
-	return err
-}
-func (c *Client) AddIdentity(ctx context.Context, t identity.Identity) (identity.Identity, error) {
-	return do[identity.Identity](ctx, c, "POST", "/v1/identities", t)
-}
-func (c *Client) Identities(ctx context.Context) ([]identity.Identity, error) {
-	return do[[]identity.Identity](ctx, c, "GET", "/v1/identities", nil)
-}
-func (c *Client) Identity(ctx context.Context, n string) (identity.Identity, error) {
-	return do[identity.Identity](ctx, c, "GET", p("identities", n), nil)
-}
-func (c *Client) SetIdentity(ctx context.Context, n string, ch map[string]any) (identity.Identity, error) {
-	return do[identity.Identity](ctx, c, "PATCH", p("identities", n), ch)
-}
-func (c *Client) DisableIdentity(ctx context.Context, n string) (identity.Identity, error) {
-	return do[identity.Identity](ctx, c, "POST", p("identities", n, "disable"), nil)
-}
-func (c *Client) EnableIdentity(ctx context.Context, n string) (identity.Identity, error) {
-	return do[identity.Identity](ctx, c, "POST", p("identities", n, "enable"), nil)
-}
-func (c *Client) RemoveIdentity(ctx context.Context, n string, cascade bool) error {
-	_, err := do[none](ctx, c, "DELETE", p("identities", n)+"?cascade="+strconv.FormatBool(cascade), nil)
-	return err
-}
-func (c *Client) Credentials(ctx context.Context, n string) ([]identity.Credential, error) {
-	return do[[]identity.Credential](ctx, c, "GET", p("identities", n, "credentials"), nil)
-}
-func (c *Client) Credential(ctx context.Context, n string) (identity.Credential, error) {
-	return do[identity.Credential](ctx, c, "GET", p("credentials", n), nil)
-}
-func (c *Client) AddCredential(ctx context.Context, n string, r CredentialRequest) (identity.Credential, error) {
-	return do[identity.Credential](ctx, c, "POST", p("identities", n, "credentials"), r)
-}
-func (c *Client) RemoveCredential(ctx context.Context, n string) error {
-	_, err := do[none](ctx, c, "DELETE", p("credentials", n), nil)
-	return err
-}
-func (c *Client) Certificates(ctx context.Context, f CertificateFilter) ([]identity.Certificate, error) {
-	return do[[]identity.Certificate](ctx, c, "GET", "/v1/certificates?identity="+url.QueryEscape(f.Identity), nil)
-}
-func (c *Client) Certificate(ctx context.Context, n string) (identity.Certificate, error) {
-	return do[identity.Certificate](ctx, c, "GET", p("certificates", n), nil)
-}
-func (c *Client) IssueCertificate(ctx context.Context, n string, r CertificateRequest) (IssuedCertificate, error) {
-	return do[IssuedCertificate](ctx, c, "POST", p("identities", n, "certificates"), r)
-}
-func (c *Client) RevokeCertificate(ctx context.Context, n, reason string) (identity.Certificate, error) {
-	return do[identity.Certificate](ctx, c, "POST", p("certificates", n, "revoke"), map[string]string{"reason": reason})
-}
-func (c *Client) Changes(ctx context.Context, after int64, limit int) ([]record.Change, error) {
-	return do[[]record.Change](ctx, c, "GET", fmt.Sprintf("/v1/changes?after=%d&limit=%d", after, limit), nil)
-}
-func (c *Client) VerifyChanges(ctx context.Context) (record.Report, error) {
-	return do[record.Report](ctx, c, "GET", "/v1/changes/verify", nil)
-}
-func (c *Client) Status(ctx context.Context) (Status, error) {
-	return do[Status](ctx, c, "GET", "/v1/status", nil)
+
+// address is a path of /v1. A name with characters that no name has stays one segment, which the server then does not know.
+func address(segments ...string) string {
+	var b strings.Builder
+	b.WriteString("/v1")
+	for _, s := range segments {
+		b.WriteString("/" + url.PathEscape(s))
+	}
+	return b.String()
 }

@@ -1,0 +1,94 @@
+// Package admin is the control plane: the API under /v1 with which a running server is administered, its client, and beside it
+// /healthz, /readyz and /metrics. Each change is one transaction: what the registry changes, what the CA signs or revokes, and the
+// change record that says who did what happen together or not at all.
+//
+// It also knows the two ways in which an administrator is recognised: the kernel's word on who is at the other end of a Unix socket
+// ([SocketActor]), and a certificate of the admin profile ([CertificateActor]).
+//
+// It does not know how a request to a tenant is decided or forwarded, how the process is configured, or what is rendered to a
+// terminal. It never returns a secret: what is stored sealed can be replaced and removed here, not read.
+package admin
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+
+	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy/record"
+)
+
+// Server is the admin API of one process, an [http.Handler]. Fields without a stated zero value are required, and none may be changed
+// after the first request. Safe for concurrent use. Timeouts are the [http.Server]'s.
+type Server struct {
+	// Registry is what is administered.
+	Registry *identity.Registry
+	// CA issues and revokes. Its tables must be in the registry's database.
+	CA *pki.CA
+	// DB is the registry's database; the change records are in it.
+	DB *sql.DB
+	// Actor says who makes a request to /v1, for change records, or why nobody does; the answer then is 401 without the reason.
+	// It is asked for each request anew.
+	Actor func(*http.Request) (string, error)
+	// Ready looks at the parts of the node, for /readyz and /v1/status. nil is always ready.
+	Ready func(context.Context) []Check
+	// Metrics serves /metrics; nil is 404.
+	Metrics http.Handler
+	// Logger is told of requests that were refused for their sender and of those that failed; nil discards it.
+	Logger *slog.Logger
+}
+
+// Check is the state of one part of the node.
+type Check struct {
+	// Name is a word: "database", "record", "ca".
+	Name string `json:"name"`
+	// OK says that the part does its work. One that does not makes the node not ready.
+	OK bool `json:"ok"`
+	// Warning says that the part works and wants an operator all the same. It does not make the node unready.
+	Warning bool `json:"warning,omitempty"`
+	// Detail is for administrators: /v1/status shows it, /readyz, which everybody may ask, does not.
+	Detail string `json:"detail,omitempty"`
+}
+
+// Status is the answer of GET /v1/status.
+type Status struct {
+	Ready    bool            `json:"ready"`
+	Checks   []Check         `json:"checks"`
+	Revision int64           `json:"revision"` // of the registry's snapshot
+	Counts   identity.Counts `json:"counts"`
+}
+
+// act is what a change did, for its record: the object's name and whatever tells what was done to it, without secrets.
+type act struct {
+	name   string
+	detail any
+}
+
+// change runs fn and records the act, in one transaction. The action is "object.verb".
+func (s *Server) change(c *call, object, verb string, fn func(tx *identity.Tx) (act, error)) error {
+	ctx := c.Context()
+	return s.Registry.Change(ctx, func(tx *identity.Tx) error {
+		done, err := fn(tx)
+		if err != nil {
+			return err
+		}
+		detail, err := json.Marshal(done.detail)
+		if err != nil {
+			return err
+		}
+		_, err = record.AppendChange(ctx, tx.SQL(), record.Change{
+			Actor: c.actor, Action: object + "." + verb, Object: object, Name: done.name, Detail: detail,
+		})
+		return err
+	})
+}
+
+func (s *Server) logger() *slog.Logger {
+	if s.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Logger
+}

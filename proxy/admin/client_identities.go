@@ -1,0 +1,97 @@
+package admin
+
+import (
+	"context"
+	"net/url"
+
+	"github.com/tenantgate/tenantgate/identity"
+)
+
+// Identities lists all identities by name.
+func (c *Client) Identities(ctx context.Context) ([]identity.Identity, error) {
+	return list(ctx, c, address("identities"), url.Values{}, identityName)
+}
+
+// Identity returns one identity.
+func (c *Client) Identity(ctx context.Context, name string) (identity.Identity, error) {
+	return do[identity.Identity](ctx, c, "GET", address("identities", name), nil)
+}
+
+// AddIdentity adds an identity and returns it as stored.
+func (c *Client) AddIdentity(ctx context.Context, i identity.Identity) (identity.Identity, error) {
+	return do[identity.Identity](ctx, c, "POST", address("identities"), i)
+}
+
+// SetIdentity changes an identity as SetTenant does a tenant.
+func (c *Client) SetIdentity(ctx context.Context, name string, changes map[string]any) (identity.Identity, error) {
+	return do[identity.Identity](ctx, c, "PATCH", address("identities", name), changes)
+}
+
+// DisableIdentity has every request of an identity refused from now on.
+func (c *Client) DisableIdentity(ctx context.Context, name string) (identity.Identity, error) {
+	return do[identity.Identity](ctx, c, "POST", address("identities", name, "disable"), nil)
+}
+
+// EnableIdentity undoes DisableIdentity.
+func (c *Client) EnableIdentity(ctx context.Context, name string) (identity.Identity, error) {
+	return do[identity.Identity](ctx, c, "POST", address("identities", name, "enable"), nil)
+}
+
+// RemoveIdentity removes an identity. Without cascade it is refused while the identity has valid certificates or credentials; with it
+// they are revoked and removed in the same act.
+func (c *Client) RemoveIdentity(ctx context.Context, name string, cascade bool) error {
+	path := address("identities", name)
+	if cascade {
+		path += "?cascade=true"
+	}
+	_, err := do[struct{}](ctx, c, "DELETE", path, nil)
+	return err
+}
+
+// Credentials lists the credentials of an identity, by tenant, the newest first.
+func (c *Client) Credentials(ctx context.Context, name string) ([]identity.Credential, error) {
+	return do[[]identity.Credential](ctx, c, "GET", address("identities", name, "credentials"), nil)
+}
+
+// Credential returns one credential, without its secret.
+func (c *Client) Credential(ctx context.Context, id string) (identity.Credential, error) {
+	return do[identity.Credential](ctx, c, "GET", address("credentials", id), nil)
+}
+
+// AddCredential gives an identity a credential and returns it as stored, without its secret.
+func (c *Client) AddCredential(ctx context.Context, name string, r CredentialRequest) (identity.Credential, error) {
+	return do[identity.Credential](ctx, c, "POST", address("identities", name, "credentials"), r)
+}
+
+// RemoveCredential removes a credential and its secret.
+func (c *Client) RemoveCredential(ctx context.Context, id string) error {
+	_, err := do[struct{}](ctx, c, "DELETE", address("credentials", id), nil)
+	return err
+}
+
+// Certificates lists the certificates of identities by serial number, as far as the filter lets them through.
+func (c *Client) Certificates(ctx context.Context, f CertificateFilter) ([]identity.Certificate, error) {
+	q := url.Values{}
+	if f.Identity != "" {
+		q.Set("identity", f.Identity)
+	}
+	if f.State != "" {
+		q.Set("state", f.State)
+	}
+	return list(ctx, c, address("certificates"), q, func(c *identity.Certificate) string { return c.Serial })
+}
+
+// Certificate returns one certificate by its serial number in lower-case hex. One of an administrator has no identity.
+func (c *Client) Certificate(ctx context.Context, serial string) (identity.Certificate, error) {
+	return do[identity.Certificate](ctx, c, "GET", address("certificates", serial), nil)
+}
+
+// IssueCertificate has a certificate issued for an identity and bound to it.
+func (c *Client) IssueCertificate(ctx context.Context, name string, r CertificateRequest) (IssuedCertificate, error) {
+	return do[IssuedCertificate](ctx, c, "POST", address("identities", name, "certificates"), r)
+}
+
+// RevokeCertificate revokes a certificate for good; see RevocationRequest for the reasons.
+func (c *Client) RevokeCertificate(ctx context.Context, serial, reason string) (identity.Certificate, error) {
+	return do[identity.Certificate](ctx, c, "POST", address("certificates", serial, "revoke"), RevocationRequest{Reason: reason})
+}

@@ -1,0 +1,109 @@
+package admin_test
+
+import (
+	"encoding/json"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/proxy/admin"
+	"github.com/tenantgate/tenantgate/proxy/record"
+)
+
+type openAPI struct {
+	OpenAPI string
+	Paths   map[string]map[string]struct {
+		OperationID string
+		Parameters  []struct{ Name, In string }
+		Responses   map[string]any
+	}
+	Components struct {
+		Schemas map[string]struct{ Properties map[string]any }
+	}
+}
+
+func readOpenAPI(t *testing.T) openAPI {
+	t.Helper()
+	raw, err := build(t).client.OpenAPI(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc openAPI
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+func TestOpenAPIHasEveryRouteAndNoOther(t *testing.T) {
+	doc := readOpenAPI(t)
+	if doc.OpenAPI != "3.1.0" {
+		t.Errorf("version %q", doc.OpenAPI)
+	}
+	described := make(map[string][]string)
+	ids := make(map[string]bool)
+	for path, methods := range doc.Paths {
+		for method, op := range methods {
+			var query []string
+			for _, p := range op.Parameters {
+				if p.In == "query" {
+					query = append(query, p.Name)
+				}
+			}
+			described[strings.ToUpper(method)+" "+path] = query
+			if op.OperationID == "" || ids[op.OperationID] {
+				t.Errorf("%s %s: operationId %q is empty or used twice", method, path, op.OperationID)
+			}
+			ids[op.OperationID] = true
+			if op.Responses["default"] == nil {
+				t.Errorf("%s %s has no answer for what goes wrong", method, path)
+			}
+		}
+	}
+	served := admin.Endpoints()
+	for route, query := range served {
+		got, ok := described[route]
+		if !ok {
+			t.Errorf("%s is served and not described", route)
+		}
+		if !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(query))) {
+			t.Errorf("%s: parameters %v described, %v served", route, got, query)
+		}
+	}
+	for route := range described {
+		if _, ok := served[route]; !ok {
+			t.Errorf("%s is described and not served", route)
+		}
+	}
+}
+
+func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
+	doc := readOpenAPI(t)
+	for name, v := range map[string]any{
+		"Tenant": identity.Tenant{}, "Route": identity.Route{}, "Identity": identity.Identity{}, "Credential": identity.Credential{},
+		"Certificate": identity.Certificate{}, "CertificateRequest": admin.CertificateRequest{}, "IssuedCertificate": admin.IssuedCertificate{},
+		"CredentialRequest": admin.CredentialRequest{}, "RevocationRequest": admin.RevocationRequest{}, "Change": record.Change{}, "Report": record.Report{},
+		"Head": record.Head{}, "Check": admin.Check{}, "Status": admin.Status{},
+	} {
+		got := slices.Sorted(maps.Keys(doc.Components.Schemas[name].Properties))
+		if want := slices.Sorted(slices.Values(jsonNames(reflect.TypeOf(v)))); !slices.Equal(got, want) {
+			t.Errorf("%s: %v described, the type has %v", name, got, want)
+		}
+	}
+}
+
+func jsonNames(t reflect.Type) []string {
+	var names []string
+	for f := range t.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.Anonymous && name == "" {
+			names = append(names, jsonNames(f.Type)...)
+		} else if name != "" && name != "-" {
+			names = append(names, name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,110 @@
+package admin
+
+import (
+	_ "embed"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/tenantgate/tenantgate/identity"
+)
+
+// openAPI describes the API (OpenAPI 3.1). A test holds it and the table below together.
+//
+//go:embed openapi.json
+var openAPI []byte
+
+// endpoint is one method at one address.
+type endpoint struct {
+	method string
+	path   string // below /v1/; {name}, {id} or {serial} stands for one segment
+	status int    // when it was done
+	query  []string
+	serve  func(*Server, *call) (any, error)
+}
+
+// endpoints are all requests of /v1. openapi.json describes them.
+var endpoints = []endpoint{
+	{"GET", "tenants", 200, paging, all((*identity.Snapshot).Tenants, tenantName)},
+	{"POST", "tenants", 201, nil, add("tenant", "tenants", (*identity.Tx).AddTenant, tenantName)},
+	{"GET", "tenants/{name}", 200, nil, one(identity.ObjectTenant, (*identity.Snapshot).Tenant)},
+	{"PATCH", "tenants/{name}", 200, nil, set("tenant", (*identity.Tx).Tenant, (*identity.Tx).SetTenant)},
+	{"DELETE", "tenants/{name}", 204, nil, remove("tenant", (*identity.Tx).RemoveTenant)},
+
+	{"GET", "routes", 200, paging, all((*identity.Snapshot).Routes, routeName)},
+	{"POST", "routes", 201, nil, add("route", "routes", (*identity.Tx).AddRoute, routeName)},
+	{"GET", "routes/{name}", 200, nil, one(identity.ObjectRoute, storedRoute)},
+	{"PATCH", "routes/{name}", 200, nil, set("route", (*identity.Tx).Route, (*identity.Tx).SetRoute)},
+	{"DELETE", "routes/{name}", 204, nil, remove("route", (*identity.Tx).RemoveRoute)},
+
+	{"GET", "identities", 200, paging, all((*identity.Snapshot).Identities, identityName)},
+	{"POST", "identities", 201, nil, add("identity", "identities", (*identity.Tx).AddIdentity, identityName)},
+	{"GET", "identities/{name}", 200, nil, one(identity.ObjectIdentity, (*identity.Snapshot).Identity)},
+	{"PATCH", "identities/{name}", 200, nil, set("identity", (*identity.Tx).Identity, (*identity.Tx).SetIdentity)},
+	{"DELETE", "identities/{name}", 204, []string{"cascade"}, removeIdentity},
+	{"POST", "identities/{name}/disable", 200, nil, switchIdentity("disable", (*identity.Tx).DisableIdentity)},
+	{"POST", "identities/{name}/enable", 200, nil, switchIdentity("enable", (*identity.Tx).EnableIdentity)},
+
+	{"GET", "identities/{name}/credentials", 200, nil, listCredentials},
+	{"POST", "identities/{name}/credentials", 201, nil, addCredential},
+	{"GET", "credentials/{id}", 200, nil, one(identity.ObjectCredential, (*identity.Snapshot).Credential)},
+	{"DELETE", "credentials/{id}", 204, nil, remove("credential", (*identity.Tx).RemoveCredential)},
+
+	{"POST", "identities/{name}/certificates", 201, nil, issueCertificate},
+	{"GET", "certificates", 200, append([]string{"identity", "state"}, paging...), listCertificates},
+	{"GET", "certificates/{serial}", 200, nil, showCertificate},
+	{"POST", "certificates/{serial}/revoke", 200, nil, revokeCertificate},
+
+	{"GET", "changes", 200, paging, listChanges},
+	{"GET", "changes/verify", 200, []string{"head"}, verifyChanges},
+	{"GET", "status", 200, nil, showStatus},
+	{"GET", "openapi.json", 200, nil, func(*Server, *call) (any, error) { return json.RawMessage(openAPI), nil }},
+}
+
+func tenantName(t *identity.Tenant) string     { return t.Name }
+func routeName(r *identity.Route) string       { return r.Name }
+func identityName(i *identity.Identity) string { return i.Name }
+
+// find returns the endpoint of exactly this path and method, and what stands for the variable segment. The path begins with /v1/. HEAD is
+// served as GET; net/http leaves the body out.
+func find(method, path string) (*endpoint, string, error) {
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	segments := strings.Split(strings.TrimPrefix(path, "/v1/"), "/")
+	var allow []string
+	for i := range endpoints {
+		e := &endpoints[i]
+		name, ok := match(e.path, segments)
+		if ok && e.method == method {
+			return e, name, nil
+		}
+		if ok {
+			allow = append(allow, e.method)
+		}
+	}
+	if len(allow) == 0 {
+		return nil, "", errNoAddress
+	}
+	slices.Sort(allow)
+	return nil, "", &problem{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", allow: strings.Join(allow, ", "),
+		Detail: "the address does not take " + method, Hint: "it takes " + strings.Join(allow, ", ")}
+}
+
+// match compares segment by segment. No pattern of the table matches what another one matches.
+func match(pattern string, segments []string) (name string, ok bool) {
+	i := 0
+	for want := range strings.SplitSeq(pattern, "/") {
+		switch {
+		case i >= len(segments):
+			return "", false
+		case want[0] == '{':
+			name = segments[i]
+		case want != segments[i]:
+			return "", false
+		}
+		i++
+	}
+	return name, i == len(segments)
+}
