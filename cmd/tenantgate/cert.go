@@ -36,10 +36,11 @@ func newCertListCommand(p *program) *cobra.Command {
 		Use:   "list",
 		Short: "List certificates",
 		Example: `  tenantgate cert list
-  tenantgate cert list --identity erp --json`,
+  tenantgate cert list --identity erp --state valid --json`,
 		Args: exactArgs(),
 	}
 	cmd.Flags().StringVar(&filter.Identity, "identity", "", "only those of this identity")
+	cmd.Flags().StringVar(&filter.State, "state", "", "only those in this state: valid, expired or revoked")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.call(func(c *admin.Client) error {
 			certificates, err := c.Certificates(cmd.Context(), filter)
