@@ -48,7 +48,7 @@ type Options struct {
 	DatabaseTimeout time.Duration
 	// ServerProfile is for the certificates of our own listeners; the zero value means ServerProfile().
 	ServerProfile Profile
-	// ServerKeyType is the key type of server certificates; "" means RSA-2048 when the intermediate has an RSA key
+	// ServerKeyType is the key type of server certificates: P-256, P-384, RSA-2048 or RSA-4096; "" means RSA-2048 when the intermediate has an RSA key
 	// (clients without ECDSA) and P-256 otherwise.
 	ServerKeyType string
 	// RenewCheck is how often server certificates are looked at for renewal; 0 means 10 minutes. A certificate is renewed
@@ -78,6 +78,11 @@ func Open(ctx context.Context, o Options) (*CA, error) {
 		o.ServerProfile = ServerProfile()
 	} else if o.ServerProfile.kind != "server" {
 		return nil, fmt.Errorf("opening the CA: ServerProfile is a %s profile", o.ServerProfile.kind)
+	}
+	switch o.ServerKeyType {
+	case "", P256, P384, RSA2048, RSA4096:
+	default:
+		return nil, fmt.Errorf("opening the CA: server key type %q: use P-256, P-384, RSA-2048 or RSA-4096", o.ServerKeyType)
 	}
 	roots, inter, err := readAuthorities(o.Dir, o.Now())
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -17,12 +18,13 @@ import (
 
 // ServerCerts are the certificates of our own listeners, one a name, kept in the database with sealed keys and renewed
 // in the background by certmagic. Nothing leaves the machine: the issuer is the CA in this process. Safe for concurrent
-// use; Close it.
+// use. Close it before the database.
 type ServerCerts struct {
 	names   []string // normalised; the first is the default
 	cache   *certmagic.Cache
 	storage *storage
 	stop    context.CancelFunc
+	closing sync.Once
 }
 
 // ServerCertificates loads, issues or renews a certificate for each of names (DNS names or IP addresses, at least one)
@@ -135,11 +137,13 @@ func (s *ServerCerts) NotAfter() time.Time {
 }
 
 // Close stops renewal and waits until nothing of it uses the database any more. GetCertificate keeps answering with what
-// is in memory. Call it once.
+// is in memory. Closing again does nothing.
 func (s *ServerCerts) Close() {
-	s.stop() // an issue under way fails, and with it the renewal
-	s.cache.Stop()
-	s.storage.end()
+	s.closing.Do(func() {
+		s.stop() // an issue under way fails, and with it the renewal
+		s.cache.Stop()
+		s.storage.end()
+	})
 }
 
 // normalName is how names are compared: lower case, without the final dot; IP addresses as net prints them.

@@ -54,9 +54,9 @@ const maxPresented = 128
 // each file. It is stricter than crypto/x509, which serves every client on the web; we choose ours.
 //
 // The leaf must be X.509 v3, no CA, carry an explicit clientAuth EKU (a missing, empty or any EKU is not one; further
-// EKUs do no harm), a key usage that allows to sign where there is one, a key of [checkKey]'s kinds, a positive serial
-// number of at most 20 octets, a non-empty issuer and no extension that only CAs have. A path to a root must exist on
-// which each certificate is valid now and each CA satisfies [checkCA].
+// EKUs do no harm), a key usage that allows to sign where there is one, a key of RSA-2048 to RSA-8192, P-256, P-384 or
+// Ed25519, a positive serial number of at most 20 octets, a non-empty issuer and no extension that only CAs have. A path
+// to a root must exist on which each certificate is valid now and each CA is formed as RFC 5280 section 4 demands.
 //
 // When crls are given, the leaf's issuer must have a current one among them, signed by it, and no certificate of the path may
 // be on one. Certificates of the path other than the leaf are looked up in the lists of their issuers as far as given.
