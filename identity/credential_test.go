@@ -112,7 +112,10 @@ func TestFullDiskChangesNothing(t *testing.T) {
 	db, sealer := openDatabase(t, databasetest.SQLite(t)), newSealer(t)
 	db.SetMaxOpenConns(1) // the pragma below is one connection's
 	r := openRegistry(t, db, sealer)
-	change(t, r, func(ctx context.Context, tx *identity.Tx) error { _, err := tx.AddIdentity(ctx, person("erp")); return err })
+	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
+		_, err := tx.AddIdentity(ctx, person("erp"))
+		return err
+	})
 	if _, err := db.Exec(`PRAGMA max_page_count = 1`); err != nil { // SQLite takes the present size instead
 		t.Fatal(err)
 	}
@@ -137,6 +140,9 @@ func TestFullDiskChangesNothing(t *testing.T) {
 	if _, err := db.Exec(`PRAGMA max_page_count = 1000000`); err != nil {
 		t.Fatal(err)
 	}
-	change(t, r, func(ctx context.Context, tx *identity.Tx) error { _, err := tx.AddIdentity(ctx, person("a")); return err })
+	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
+		_, err := tx.AddIdentity(ctx, person("a"))
+		return err
+	})
 	wantSame(t, db, sealer, r)
 }
