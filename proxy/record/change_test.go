@@ -6,18 +6,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/tenantgate/tenantgate/internal/database"
+	"github.com/tenantgate/tenantgate/internal/database/databasetest"
 	"github.com/tenantgate/tenantgate/proxy/record"
 )
 
-func openDatabase(t *testing.T) *sql.DB {
+func openDatabase(t *testing.T) *sql.DB { return openURL(t, databasetest.SQLite(t)) }
+
+func openURL(t *testing.T, url string) *sql.DB {
 	t.Helper()
-	db, err := database.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	db, err := database.Open(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +184,10 @@ func TestARolledBackChangeLeavesNoGap(t *testing.T) {
 }
 
 func TestChangesOfManyWritersHaveNoGap(t *testing.T) {
-	db := openDatabase(t)
+	databasetest.Each(t, func(t *testing.T, create func(testing.TB) string) { manyWriters(t, openURL(t, create(t))) })
+}
+
+func manyWriters(t *testing.T, db *sql.DB) {
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -199,7 +204,10 @@ func TestChangesOfManyWritersHaveNoGap(t *testing.T) {
 }
 
 func TestHostileStringsAreStoredAndVerified(t *testing.T) {
-	db := openDatabase(t)
+	databasetest.Each(t, func(t *testing.T, create func(testing.TB) string) { hostileStrings(t, openURL(t, create(t))) })
+}
+
+func hostileStrings(t *testing.T, db *sql.DB) {
 	add(t, db, record.Change{Actor: "a\x00b\xff", Action: "x", Detail: json.RawMessage("{\"a\":\"\xff\"}")})
 	if report, err := record.Verify(t.Context(), db); err != nil || report.Broken != nil {
 		t.Errorf("%+v %v", report.Broken, err)

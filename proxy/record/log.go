@@ -66,7 +66,7 @@ const (
 	defaultBuffer = 8 << 20
 	minBuffer     = 64 << 10 // room for three longest lines
 	urgentBytes   = 64 << 10 // a write of this size costs little more than its copying
-	keepBytes     = 1 << 20  // a buffer that grew beyond this is given back when it is empty
+	keepBytes     = 1 << 20  // a buffer that grew beyond this is given back when little of it is used again
 )
 
 var errFull = errors.New("recording access: too many records wait for the disk")

@@ -22,7 +22,6 @@ const (
 	SlowCaller                      // the caller did not send its request in time
 	Limited                         // a limit of the identity, the route or the tenant was reached
 	NoToken                         // no token could be had for the identity's credential
-	TokenRefused                    // the tenant answered 401 to a fresh token
 	Unreachable                     // no connection to the tenant
 	Timeout                         // the tenant did not answer in time
 	TenantBroken                    // the tenant broke off its answer or answered something that is not HTTP
@@ -56,7 +55,6 @@ var table = [outcomes]row{
 	SlowCaller:       {"slow_caller", 408, "Request timeout", "The request did not arrive in time."},
 	Limited:          {"limited", 429, "Limit reached", "Too many requests. Try again later."},
 	NoToken:          {"no_token", 502, "No token", "The gateway could not get a token for this identity. Nothing was sent to the tenant."},
-	TokenRefused:     {"token_refused", 502, "Token refused", "The tenant did not accept the gateway's token. Give the request id to the gateway's operator."},
 	Unreachable:      {"unreachable", 502, "Tenant unreachable", "The tenant could not be reached. Nothing was sent to it."},
 	Timeout:          {"timeout", 504, "Tenant timeout", "The tenant did not answer in time. It may have executed the request."},
 	TenantBroken:     {"tenant_broken", 502, "Bad answer from the tenant", "The tenant's answer was broken off or invalid. It may have executed the request."},

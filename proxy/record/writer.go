@@ -64,7 +64,7 @@ func (w *writer) take() bool {
 		return true
 	}
 	l := w.l
-	if w.batch != nil && cap(w.batch) <= keepBytes {
+	if w.batch != nil && (cap(w.batch) <= keepBytes || len(w.batch) > cap(w.batch)/16) {
 		w.spare = w.batch[:0]
 	}
 	w.batch, w.pos = nil, 0
