@@ -14,15 +14,16 @@ import (
 // load reads the whole registry. Each table is read once, certificates at the same time as the rest: a million identities take most
 // of the time of a start.
 func (r *Registry) load(ctx context.Context) (*Snapshot, error) {
-	var certificates []*Certificate
 	var revision int64 // of the state in which the certificates were read
+	var bindings []Binding
 	s, d := emptySnapshot(), (*draft)(nil)
+	table := s.bindings.edit()
 	var wg sync.WaitGroup
 	var certificatesErr, restErr error
 	wg.Go(func() {
 		certificatesErr = r.view(ctx, func(tx *sql.Tx) (err error) {
 			if revision, _, err = state(ctx, tx); err == nil {
-				certificates, err = newLoader().certificates(ctx, tx, "")
+				bindings, err = loadBindings(ctx, tx, table)
 			}
 			return err
 		})
@@ -39,7 +40,7 @@ func (r *Registry) load(ctx context.Context) (*Snapshot, error) {
 	if err := errors.Join(restErr, certificatesErr); err != nil {
 		return nil, err
 	}
-	d.fillCertificates(certificates)
+	d.assign(table, bindings)
 	if revision == s.revision {
 		return d.snapshot(revision), nil
 	}
@@ -84,11 +85,11 @@ func (r *Registry) loadFrom(ctx context.Context, tx *sql.Tx) (*Snapshot, error) 
 	if err != nil {
 		return nil, err
 	}
-	certificates, err := newLoader().certificates(ctx, tx, "")
+	bindings, err := loadBindings(ctx, tx, d.bindings)
 	if err != nil {
 		return nil, err
 	}
-	d.fillCertificates(certificates)
+	d.assign(d.bindings, bindings)
 	return d.snapshot(0), nil // the caller gives it its revision
 }
 
@@ -143,15 +144,29 @@ func (d *draft) fill(identities []*Identity, credentials []*Credential) {
 	}
 }
 
-// fillCertificates does the same for certificates, after fill.
-func (d *draft) fillCertificates(certificates []*Certificate) {
-	d.bindings.hint = perShard(len(certificates))
+// loadBindings reads the certificates into an empty table. Their identities are missing until assign.
+func loadBindings(ctx context.Context, tx *sql.Tx, table *bindingDraft) ([]Binding, error) {
+	certificates, err := newLoader().certificates(ctx, tx, "")
+	if err != nil {
+		return nil, err
+	}
+	table.hint = perShard(len(certificates))
 	bindings := make([]Binding, len(certificates))
 	for n, c := range certificates {
+		bindings[n].Certificate = c
+		table.put(c.Fingerprint, &bindings[n])
+	}
+	return bindings, nil
+}
+
+// assign gives the bindings of loadBindings their identities, after fill.
+func (d *draft) assign(table *bindingDraft, bindings []Binding) {
+	d.bindings = table
+	for n := range bindings {
+		c := bindings[n].Certificate
 		h := d.ownHolder(c.Identity)
 		h.certificates = append(h.certificates, c)
-		bindings[n] = Binding{Certificate: c, Identity: h.bound(c.Identity)}
-		d.bindings.put(c.Fingerprint, &bindings[n])
+		bindings[n].Identity = h.bound(c.Identity)
 	}
 	for _, h := range d.holders.all {
 		if len(h.certificates) > 1 {
