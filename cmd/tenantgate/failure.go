@@ -56,7 +56,9 @@ func usageError(cmd *cobra.Command, format string, args ...any) error {
 func report(w io.Writer, err error) int {
 	message, hint := err.Error(), hintOf(err)
 	if hint != "" {
-		message = strings.Replace(message, " ("+hint+")", "", 1) // some packages' errors carry it in their text
+		for _, inText := range []string{" (" + hint + ")", ": " + hint} { // the errors of some packages carry it in their text
+			message = strings.Replace(message, inText, "", 1)
+		}
 	}
 	fmt.Fprintf(w, "tenantgate: %s\n", message)
 	if hint != "" {

@@ -22,6 +22,7 @@ import (
 //	roots.pem intermediates.pem good.pem good.crl revoked.crl
 //	odd/KIND.pem        client certificates that must be refused
 //	csr/NAME.pem        requests; csr/good.der is DER
+//	node/               what init makes, listening on free ports
 func makeFixtures(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -45,6 +46,12 @@ func makeFixtures(t *testing.T) string {
 		fixture(t, dir, filepath.Join("odd", string(kind)+".pem"), pkitest.PEM(env.Odd(kind, "erp")))
 	}
 	makeRequests(t, dir, env)
+	cfg := defaultConfig()
+	cfg.Listen, cfg.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.ServerNames = []string{"localhost", "127.0.0.1"}
+	if err := initialize(t.Context(), initOptions{dir: filepath.Join(dir, "node"), adminName: "admin", config: cfg}); err != nil {
+		t.Fatal(err)
+	}
 	return dir
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -73,6 +74,7 @@ func TestScripts(t *testing.T) {
 			"mode":      scriptMode,
 			"capture":   scriptCapture,
 			"status":    scriptStatus,
+			"set-up":    scriptSetUp,
 
 			"until-stdout":  scriptUntilStdout,
 			"until-refused": scriptUntilRefused,
@@ -173,6 +175,25 @@ func scriptCapture(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s has no member %q", args[1], args[2])
 	}
 	ts.Setenv(args[0], value)
+}
+
+// scriptSetUp copies what `init` made once for all scripts, because making keys takes its time: set-up DIR. It listens on free ports.
+func scriptSetUp(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: set-up DIR")
+	}
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.CopyFS(dir, os.DirFS(filepath.Join(ts.Getenv("FIXTURES"), "node"))))
+	ts.Check(filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := os.Stat(filepath.Join(ts.Getenv("FIXTURES"), "node", strings.TrimPrefix(path, dir)))
+		if err != nil {
+			return err
+		}
+		return os.Chmod(path, info.Mode().Perm()) // CopyFS opens everything to the umask
+	}))
 }
 
 // scriptStatus runs a command that must exit with a status: status N COMMAND...
