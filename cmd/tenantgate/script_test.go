@@ -56,6 +56,7 @@ func TestScripts(t *testing.T) {
 		WorkdirRoot:         work,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("FIXTURES", fixtures)
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // with -race each command would sleep a second at its end
 			env.Setenv("TENANTGATE_CONFIG", "")
 			env.Setenv("TENANTGATE_SOCKET", "")
 			return nil
