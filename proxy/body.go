@@ -121,6 +121,13 @@ func (b *body) rewind() bool {
 	return true
 }
 
+// complete reports whether the caller's body was read to its end.
+func (b *body) complete() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ended
+}
+
 // failure is why reading from the caller ended before the body did.
 func (b *body) failure() (record.Outcome, string, bool) {
 	b.mu.Lock()

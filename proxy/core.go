@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -69,6 +70,10 @@ func (c *Core) Decide(r *Request, d *Decision) {
 	}
 	c.authorize(snap, r, d)
 	if d.Outcome != record.Served {
+		return
+	}
+	if limit := d.Route.MaxBody; limit >= 0 && r.Length > limit {
+		d.deny(record.BodyTooLarge, fmt.Sprintf("body of %d octets is over the route's limit of %d", r.Length, limit))
 		return
 	}
 	d.Target = forwardTarget(d, r.Target, query)

@@ -117,9 +117,7 @@ func (e *engine) shutdown(ctx context.Context) {
 var violations = [...]record.Outcome{
 	violationMalformed:    record.Malformed,
 	violationHeadTooLarge: record.HeadersTooLarge,
-	violationVersion:      record.Malformed,
 	violationMethod:       record.MethodNotAllowed,
-	violationExpectation:  record.Malformed,
 	violationSlow:         record.SlowCaller,
 }
 

@@ -30,6 +30,7 @@ type exchange struct {
 	deadline  *time.Timer // of the wait for the tenant; made by the first wait
 	phase     atomic.Int32
 	committed bool      // a final status has been sent
+	duplex    bool      // net/http no longer reads the rest of the body before it answers
 	passing   bool      // it was the tenant's: what follows is the tenant's answer
 	written   time.Time // when the write deadline was last moved
 }
@@ -146,10 +147,6 @@ func (x *exchange) limit() (record.Outcome, string) {
 	if x.server.inFlight.Load() > int64(x.conn.engine.limits.MaxRequests) {
 		return record.Limited, "too many requests are in flight"
 	}
-	limit := x.decision.Route.MaxBody
-	if limit >= 0 && x.r.ContentLength > limit {
-		return record.BodyTooLarge, fmt.Sprintf("body of %d octets is over the route's limit of %d", x.r.ContentLength, limit)
-	}
 	return record.Served, ""
 }
 
@@ -168,9 +165,10 @@ func (x *exchange) refuse(outcome record.Outcome, cause string) {
 		h.Set("Connection", "close") // nothing more is worth reading from here
 	case record.MethodNotAllowed:
 		h.Set("Allow", strings.Join(x.decision.Allow, ", "))
-	case record.Limited, record.Unrecorded, record.Draining:
+	case record.Limited, record.Unrecorded:
 		h.Set("Retry-After", "1")
 	}
+	x.closeBehindUnreadBody()
 	doc := record.AppendProblem(make([]byte, 0, 512), outcome, x.access.RequestID)
 	h.Set("Content-Type", record.ProblemContentType)
 	h.Set("Content-Length", strconv.Itoa(len(doc)))
@@ -179,6 +177,14 @@ func (x *exchange) refuse(outcome record.Outcome, cause string) {
 	x.w.WriteHeader(x.access.Status)
 	n, _ := x.w.Write(doc)
 	x.access.BytesOut += int64(n)
+}
+
+// closeBehindUnreadBody announces what net/http will do anyway: an answer that begins before the request's body has ended is the last on its connection.
+// (Without the announcement the caller would send its next request into a connection that is being closed.)
+func (x *exchange) closeBehindUnreadBody() {
+	if x.duplex && !x.body.complete() {
+		x.w.Header()["Connection"] = []string{"close"}
+	}
 }
 
 // end of the wait for the tenant, and other reasons for which an exchange is cancelled.

@@ -37,7 +37,7 @@ func (x *exchange) forward() {
 	}
 	x.body.limit = route.MaxBody
 	if x.r.ProtoMajor == 1 && !x.body.none() {
-		x.wire.EnableFullDuplex() // an answer may begin before the body has ended
+		x.duplex = x.wire.EnableFullDuplex() == nil // an answer may begin before the body has ended
 	}
 	for {
 		tok, err := x.token(source)
@@ -246,6 +246,7 @@ func (x *exchange) respond(resp *http.Response, tok token.Token) {
 			h.Add("Trailer", name)
 		}
 	}
+	x.closeBehindUnreadBody()
 	x.extendWrite()
 	x.committed, x.passing, x.access.Status = true, true, resp.StatusCode
 	x.w.WriteHeader(resp.StatusCode)

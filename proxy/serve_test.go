@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"io"
 	"strings"
 	"testing"
 
@@ -43,5 +44,19 @@ func TestServesWithTheIdentitysOwnToken(t *testing.T) {
 				t.Errorf("%d requests reached the tenant, want 1", n)
 			}
 		})
+	}
+}
+
+func TestABodyOverTheRoutesLimitIsRefused(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	c := g.issue("orders")
+	big := strings.Repeat("x", 2<<10)
+	g.wantOutcome(c.do("POST", "/http/exact", strings.NewReader(big)), record.BodyTooLarge)
+	if n := len(g.tenant.requests()); n != 0 {
+		t.Errorf("%d requests reached the tenant with an announced length", n)
+	}
+	g.wantOutcome(c.do("POST", "/http/exact", struct{ io.Reader }{strings.NewReader(big)}), record.BodyTooLarge)
+	if a := c.do("POST", "/http/exact", strings.NewReader("small")); a.status != 200 {
+		t.Errorf("a small body: %+v", a)
 	}
 }

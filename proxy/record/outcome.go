@@ -27,7 +27,6 @@ const (
 	TenantBroken                    // the tenant broke off its answer or answered something that is not HTTP
 	RevokedInFlight                 // the certificate was revoked or the identity disabled while the request ran
 	CallerGone                      // the caller hung up before the end
-	Draining                        // this process is stopping
 	Unrecorded                      // the request could not have been recorded, so it was not served
 	outcomes                        // how many there are
 )
@@ -60,7 +59,6 @@ var table = [outcomes]row{
 	TenantBroken:     {"tenant_broken", 502, "Bad answer from the tenant", "The tenant's answer was broken off or invalid. It may have executed the request."},
 	RevokedInFlight:  {"revoked_in_flight", 403, "Access ended", "Access ended while the request was running. The tenant may have executed it."},
 	CallerGone:       {"caller_gone", 499, "Caller gone", "The caller closed the connection before the end."},
-	Draining:         {"draining", 503, "Stopping", "This gateway is stopping. Try again."},
 	Unrecorded:       {"unrecorded", 503, "Not recorded", "The gateway can not record requests at present and therefore serves none. Try again later."},
 }
 
