@@ -66,9 +66,13 @@ func newGate(tb testing.TB, limits proxy.Limits) *gate {
 	g.registry, err = identity.Open(ctx, db.DB, sealer)
 	must(tb, err)
 
-	passphrase := []byte("correct horse battery staple")
-	must(tb, pki.Init(pki.InitOptions{Dir: filepath.Join(dir, "ca"), Passphrase: passphrase, TrustDomain: "test.internal"}))
-	g.ca, err = pki.Open(ctx, pki.Options{Dir: filepath.Join(dir, "ca"), Passphrase: passphrase, TrustDomain: "test.internal", DB: db.DB, Sealer: sealer})
+	// Keys in memory: deriving one from a passphrase takes longer than most tests.
+	authority, err := pki.NewAuthority(pki.InitOptions{TrustDomain: "test.internal"})
+	must(tb, err)
+	for name, c := range map[string]*x509.Certificate{"root_ca.crt": authority.Root, "intermediate_ca.crt": authority.Intermediate} {
+		must(tb, os.WriteFile(filepath.Join(dir, name), pki.EncodeCertificates(c), 0o600))
+	}
+	g.ca, err = pki.Open(ctx, pki.Options{Dir: dir, Key: authority.IntermediateKey, TrustDomain: "test.internal", DB: db.DB, Sealer: sealer})
 	must(tb, err)
 	g.trust.Store(g.ca.Trust())
 	certs, err := g.ca.ServerCertificates(ctx, []string{"localhost", "gate.test", "127.0.0.1"})
