@@ -182,15 +182,13 @@ change the ones that the identity holds at that moment.`,
 			return usageError(cmd, "nothing to change")
 		}
 		return p.call(func(c *admin.Client) error {
-			if len(*add)+len(*remove) > 0 {
-				current, err := c.Identity(cmd.Context(), args[0])
-				if err != nil {
-					return err
+			stored, err := c.ChangeIdentity(cmd.Context(), args[0], func(current identity.Identity) map[string]any {
+				if len(*add)+len(*remove) > 0 {
+					roles := append(slices.Clone(current.Roles), *add...)
+					changes["roles"] = slices.DeleteFunc(roles, func(r string) bool { return slices.Contains(*remove, r) })
 				}
-				roles := append(slices.Clone(current.Roles), *add...)
-				changes["roles"] = slices.DeleteFunc(roles, func(r string) bool { return slices.Contains(*remove, r) })
-			}
-			stored, err := c.SetIdentity(cmd.Context(), args[0], changes)
+				return changes
+			})
 			if err != nil {
 				return err
 			}

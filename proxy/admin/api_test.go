@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -315,5 +316,31 @@ func TestServiceKeysAreReadAsObjectAndAsText(t *testing.T) {
 		if c.Secret.Reveal() != "top$ecret" {
 			t.Errorf("credential %s has another secret", c.ID)
 		}
+	}
+}
+
+func TestChangesOfOneIdentityDoNotUndoEachOther(t *testing.T) {
+	h := build(t)
+	h.furnish()
+	const writers = 20
+	var all sync.WaitGroup
+	for i := range writers {
+		all.Go(func() {
+			_, err := h.client.ChangeIdentity(t.Context(), "erp", func(now identity.Identity) map[string]any {
+				return map[string]any{"roles": append(slices.Clone(now.Roles), fmt.Sprintf("added.%02d", i))}
+			})
+			if err != nil {
+				t.Errorf("ChangeIdentity: %v", err)
+			}
+		})
+	}
+	all.Wait()
+	got, err := h.client.Identity(t.Context(), "erp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	added := slices.DeleteFunc(slices.Clone(got.Roles), func(r string) bool { return !strings.HasPrefix(r, "added.") })
+	if len(added) != writers {
+		t.Errorf("%d acknowledged changes left %d roles: %v", writers, len(added), added)
 	}
 }

@@ -52,18 +52,27 @@ const maxAnswer = 256 << 20
 
 // do makes one request. A nil body is an empty one; an answer without content leaves the zero value.
 func do[T any](ctx context.Context, c *Client, method, path string, body any) (answer T, err error) {
+	answer, _, err = doIf[T](ctx, c, method, path, body, "")
+	return answer, err
+}
+
+// doIf is do under the condition that the object still has the entity tag ifMatch, "" for none. It returns the tag that the answer has.
+func doIf[T any](ctx context.Context, c *Client, method, path string, body any, ifMatch string) (answer T, tag string, err error) {
 	var content []byte
 	if body != nil {
 		if content, err = json.Marshal(body); err != nil {
-			return answer, fmt.Errorf("writing the request: %w", err)
+			return answer, "", fmt.Errorf("writing the request: %w", err)
 		}
 	}
 	request, err := http.NewRequestWithContext(ctx, method, c.Base+path, bytes.NewReader(content))
 	if err != nil {
-		return answer, err
+		return answer, "", err
 	}
 	if method == http.MethodPost || method == http.MethodPatch {
 		request.Header.Set("Content-Type", "application/json")
+	}
+	if ifMatch != "" {
+		request.Header.Set("If-Match", ifMatch)
 	}
 	client := c.HTTP
 	if client == nil {
@@ -71,24 +80,24 @@ func do[T any](ctx context.Context, c *Client, method, path string, body any) (a
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return answer, err
+		return answer, "", err
 	}
 	defer response.Body.Close()
 	content, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return answer, fmt.Errorf("reading the server's answer: %w", err)
+		return answer, "", fmt.Errorf("reading the server's answer: %w", err)
 	case len(content) > maxAnswer:
-		return answer, errors.New("reading the server's answer: it is longer than 256 MiB")
+		return answer, "", errors.New("reading the server's answer: it is longer than 256 MiB")
 	case response.StatusCode < 200 || response.StatusCode > 299:
-		return answer, apiError(response, content)
+		return answer, "", apiError(response, content)
 	case response.StatusCode == http.StatusNoContent:
-		return answer, nil
+		return answer, response.Header.Get("ETag"), nil
 	}
 	if err := json.Unmarshal(content, &answer); err != nil {
-		return answer, fmt.Errorf("reading the server's answer: %w", err)
+		return answer, "", fmt.Errorf("reading the server's answer: %w", err)
 	}
-	return answer, nil
+	return answer, response.Header.Get("ETag"), nil
 }
 
 // apiError reads a problem document; anything else, such as a page of some proxy in between, has only its status.

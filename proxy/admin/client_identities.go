@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"net/url"
 
 	"github.com/tenantgate/tenantgate/identity"
@@ -25,6 +27,26 @@ func (c *Client) AddIdentity(ctx context.Context, i identity.Identity) (identity
 // SetIdentity changes an identity as SetTenant does a tenant.
 func (c *Client) SetIdentity(ctx context.Context, name string, changes map[string]any) (identity.Identity, error) {
 	return do[identity.Identity](ctx, c, "PATCH", address("identities", name), changes)
+}
+
+// changeAttempts bounds how often ChangeIdentity loses against others: each time one of them has won.
+const changeAttempts = 1000
+
+// ChangeIdentity changes an identity by what compute makes of its present state. When somebody else changes it in between, compute is
+// asked again, so that neither change undoes the other.
+func (c *Client) ChangeIdentity(ctx context.Context, name string, compute func(identity.Identity) map[string]any) (identity.Identity, error) {
+	path := address("identities", name)
+	for attempt := 1; ; attempt++ {
+		current, tag, err := doIf[identity.Identity](ctx, c, "GET", path, nil, "")
+		if err != nil {
+			return current, err
+		}
+		stored, _, err := doIf[identity.Identity](ctx, c, "PATCH", path, compute(current), tag)
+		if e, ok := errors.AsType[*APIError](err); ok && e.Status == http.StatusPreconditionFailed && attempt < changeAttempts {
+			continue
+		}
+		return stored, err
+	}
 }
 
 // DisableIdentity has every request of an identity refused from now on.

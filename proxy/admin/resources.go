@@ -62,7 +62,7 @@ func one[T any](object string, find func(*identity.Snapshot, string) (T, bool)) 
 		if !ok {
 			return nil, absent(object, c.name)
 		}
-		return v, nil
+		return v, c.tag(v)
 	}
 }
 
@@ -86,7 +86,7 @@ func add[T any](object, collection string, store func(*identity.Tx, context.Cont
 	}
 }
 
-// set changes the members that the body names. The body is read before the transaction begins, so that a slow sender holds nobody up.
+// set changes the members that the body names, if the object is still as If-Match says. The body is read before the transaction begins, so that a slow sender holds nobody up.
 func set[T any](object string, load func(*identity.Tx, string) (T, error), store func(*identity.Tx, context.Context, T) (T, error)) func(*Server, *call) (any, error) {
 	return func(s *Server, c *call) (any, error) {
 		patch, err := c.read()
@@ -99,6 +99,9 @@ func set[T any](object string, load func(*identity.Tx, string) (T, error), store
 			if err != nil {
 				return act{}, err
 			}
+			if err := c.matches(before); err != nil {
+				return act{}, err
+			}
 			if stored, err = merge(before, patch); err != nil {
 				return act{}, err
 			}
@@ -108,7 +111,10 @@ func set[T any](object string, load func(*identity.Tx, string) (T, error), store
 			changed, err := differences(before, stored)
 			return act{c.name, changed}, err
 		})
-		return stored, err
+		if err != nil {
+			return stored, err
+		}
+		return stored, c.tag(stored)
 	}
 }
 
