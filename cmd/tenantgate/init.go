@@ -185,7 +185,7 @@ func (o *initOptions) build(ctx context.Context, dir string) error {
 
 // buildDatabase makes the tables, checks the key in, and issues the first admin certificate.
 func (o *initOptions) buildDatabase(ctx context.Context, dir string, cfg *Config, master, passphrase []byte) (err error) {
-	db, err := openDatabase(ctx, cfg.Database)
+	db, err := openDatabase(ctx, database.Open, cfg.Database)
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func openNode(ctx context.Context, cfg *Config, log *slog.Logger, level *slog.Le
 	if err := checkKeyFiles(cfg); err != nil {
 		return nil, err
 	}
-	if n.db, err = openDatabase(ctx, cfg.Database); err != nil {
+	if n.db, err = openDatabase(ctx, database.OpenExisting, cfg.Database); err != nil {
 		return nil, hinted(err, "database is %s", cfg.Database)
 	}
 	if err := n.openState(ctx, cfg); err != nil {

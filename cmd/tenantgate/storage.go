@@ -11,9 +11,9 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/record"
 )
 
-// openDatabase opens the database and brings the tables of every package up to date.
-func openDatabase(ctx context.Context, url string) (*database.DB, error) {
-	db, err := database.Open(ctx, url)
+// openDatabase opens the database by one of package database's ways and brings the tables of every package up to date.
+func openDatabase(ctx context.Context, open func(context.Context, string) (*database.DB, error), url string) (*database.DB, error) {
+	db, err := open(ctx, url)
 	if err != nil {
 		return nil, err
 	}

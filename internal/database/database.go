@@ -35,15 +35,23 @@ type DB struct {
 // Close: the lock is on the file of the same name with .lock added, which stays. It is kept in WAL mode, and a commit returns when it
 // is on disk. A PostgreSQL database must exist and is shared by any number of nodes.
 //
+// An SQLite file that is removed or replaced while it is open, or whose WAL is, takes no further changes: they would be lost with it.
+//
 // Errors are mostly of type *[Error].
-func Open(ctx context.Context, url string) (*DB, error) {
+func Open(ctx context.Context, url string) (*DB, error) { return open(ctx, url, true) }
+
+// OpenExisting is Open for a database that was made before: an SQLite file that is missing or empty is refused with [ErrAbsent] and not
+// made anew, because whoever expects its content would take the new one for it.
+func OpenExisting(ctx context.Context, url string) (*DB, error) { return open(ctx, url, false) }
+
+func open(ctx context.Context, url string, create bool) (*DB, error) {
 	switch scheme, rest, ok := strings.Cut(url, "://"); {
 	case url == "":
 		return nil, fmt.Errorf("opening the database: no name given: set it to a file's path or to postgres://user@host/name")
 	case !ok:
-		return openSQLite(ctx, url)
+		return openSQLite(ctx, url, create)
 	case scheme == "sqlite":
-		return openSQLite(ctx, rest)
+		return openSQLite(ctx, rest, create)
 	case scheme == "postgres", scheme == "postgresql":
 		return openPostgreSQL(ctx, url)
 	default:

@@ -5,13 +5,15 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
+	"io/fs"
 )
 
 // explainingConnector wraps the SQLite driver so that a full disk or a damaged page met in any statement of any package comes back as
-// an *Error that names the file. It changes nothing else.
+// an *Error that names the file, and so that no transaction begins on a file that lost its name (see inPlace). It changes nothing else.
 type explainingConnector struct {
 	driver.Connector
-	name string
+	name   string
+	opened fs.FileInfo // the file as it was opened; nil: not watched
 }
 
 func (c explainingConnector) Connect(ctx context.Context) (driver.Conn, error) {
@@ -24,7 +26,7 @@ func (c explainingConnector) Connect(ctx context.Context) (driver.Conn, error) {
 		_ = conn.Close()
 		return nil, errors.New("opening a connection: the SQLite driver lacks an interface that it documents")
 	}
-	return &explainingConn{full, c.name}, nil
+	return &explainingConn{full, c.name, c.opened}, nil
 }
 
 // sqliteConn is what the driver's connections implement, and a wrapper must: see sqlite.NewConnector.
@@ -41,7 +43,8 @@ type sqliteConn interface {
 
 type explainingConn struct {
 	sqliteConn
-	name string
+	name   string
+	opened fs.FileInfo
 }
 
 // Unwrap lets the driver's own functions see through the wrapper.
@@ -51,6 +54,12 @@ func (c *explainingConn) BeginTx(ctx context.Context, opts driver.TxOptions) (dr
 	tx, err := c.sqliteConn.BeginTx(ctx, opts)
 	if err != nil {
 		return nil, explain(c.name, err)
+	}
+	if c.opened != nil {
+		if err := inPlace(c.name, c.opened); err != nil {
+			_ = tx.Rollback()
+			return nil, err
+		}
 	}
 	return explainingTx{tx, c.name}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -21,7 +22,7 @@ const applicationID = 0x74676174
 // sqliteConns bounds the connections: one writes, the others read.
 const sqliteConns = 8
 
-func openSQLite(ctx context.Context, path string) (_ *DB, err error) {
+func openSQLite(ctx context.Context, path string, create bool) (_ *DB, err error) {
 	name, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening database %s: %w", path, err)
@@ -32,6 +33,11 @@ func openSQLite(ctx context.Context, path string) (_ *DB, err error) {
 	}
 	if real, err := filepath.EvalSymlinks(name); err == nil {
 		name = real
+	}
+	if !create {
+		if err := made(name); err != nil {
+			return nil, err
+		}
 	}
 	release, err := lockFile(name)
 	if err != nil {
@@ -52,7 +58,11 @@ func openSQLite(ctx context.Context, path string) (_ *DB, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening database %s: %w", name, err)
 	}
-	pool := sql.OpenDB(explainingConnector{connector, name})
+	opened, err := os.Stat(name)
+	if err != nil {
+		return nil, explainFile(name, err)
+	}
+	pool := sql.OpenDB(explainingConnector{connector, name, opened})
 	pool.SetMaxOpenConns(sqliteConns)
 	pool.SetMaxIdleConns(sqliteConns)
 	db := &DB{DB: pool, Name: name, dialect: goose.DialectSQLite3, release: release}
@@ -81,6 +91,40 @@ func sqliteDSN(name string) string {
 	return u.String()
 }
 
+// made refuses a file that is missing or empty.
+func made(name string) error {
+	absent := &Error{Kind: ErrAbsent, Name: name, Hint: "restore the last backup; a first database is made by tenantgate init"}
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		absent.Message = "the file is missing"
+	case err != nil:
+		return explainFile(name, err)
+	case info.Mode().IsRegular() && info.Size() == 0:
+		absent.Message = "the file is empty"
+	default:
+		return nil
+	}
+	return absent
+}
+
+// inPlace reports, by an error, whether the file that was opened and its WAL still have their names. SQLite would go on writing to
+// files that nobody can find again. The caller is in a transaction: before one, a WAL need not be there.
+func inPlace(name string, opened fs.FileInfo) error {
+	now, err := os.Stat(name)
+	if err == nil && !os.SameFile(opened, now) {
+		err = errors.New("another file has its name")
+	}
+	if err == nil {
+		_, err = os.Stat(name + "-wal")
+	}
+	if err == nil {
+		return nil
+	}
+	return &Error{Kind: ErrAbsent, Name: name, Message: "the file or its -wal was removed or replaced while it was open",
+		Hint: "nothing was changed; put the file back, or stop tenantgate, restore the last backup and start it again", Err: err}
+}
+
 // createFile sees that the file is there, for its owner only, and that it may be written. SQLite itself would create it by the umask
 // and open a read-only one without a word.
 func createFile(name string) error {
@@ -102,7 +146,7 @@ func inspectSQLite(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("opening database %s: %w", name, err)
 	}
-	pool := sql.OpenDB(explainingConnector{connector, name})
+	pool := sql.OpenDB(explainingConnector{connector, name, nil})
 	defer func() { _ = pool.Close() }()
 	var id, tables int64
 	err = pool.QueryRowContext(ctx, `SELECT application_id, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id`).Scan(&id, &tables)
@@ -125,12 +169,21 @@ func prepareSQLite(ctx context.Context, db *DB) error {
 	if report != "ok" {
 		return &Error{Kind: ErrCorrupt, Name: db.Name, Message: "the file is damaged",
 			Hint: "keep a copy of the file and its -wal, and restore the last backup",
-			Err:  errors.New(strings.TrimSpace(strings.ReplaceAll(report, "\n", " ")))}
+			Err:  errors.New(shortened(strings.Join(strings.Fields(report), " ")))}
 	}
 	if err := markSQLite(ctx, db.DB); err != nil {
 		return opening(db.Name, err)
 	}
 	return nil
+}
+
+// shortened cuts a report of a hundred damaged pages to what a person reads.
+func shortened(s string) string {
+	const most = 200
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
 }
 
 // markSQLite writes our application id once more: the smallest real commit, and one that changes nothing.
