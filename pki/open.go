@@ -147,6 +147,26 @@ func readAuthorities(dir string, now time.Time) (roots []*x509.Certificate, inte
 	return roots, inter, nil
 }
 
+// ReadTrust reads roots and intermediate of the CA's directory again, with every check of [Open]. It refuses roots that the intermediate
+// this CA signs with does not lead to, because they would make every certificate that it has issued and will issue foreign: to change to
+// another CA, keep the old root in the file, or restart. Errors are *[FileError].
+func (ca *CA) ReadTrust() (*Trust, error) {
+	dir, now := ca.options.Dir, ca.options.Now()
+	roots, inter, err := readAuthorities(dir, now)
+	if err != nil {
+		return nil, err
+	}
+	trust, err := NewTrust(roots, []*x509.Certificate{inter})
+	if err != nil {
+		return nil, &FileError{Path: dir, Problem: "the CA's own certificates", Err: err}
+	}
+	if _, err := ca.issuer.Verify(x509.VerifyOptions{Roots: trust.rootPool, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
+		return nil, &FileError{Path: filepath.Join(dir, rootCertFile), Problem: "no root in it leads to the intermediate that signs now", Err: err,
+			Hint: "keep the old root in the file beside the new one, or restart to change the CA"}
+	}
+	return trust, nil
+}
+
 func readCertificates(path string) ([]*x509.Certificate, error) {
 	b, err := readFile(path)
 	if err != nil {

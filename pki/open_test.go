@@ -1,6 +1,7 @@
 package pki_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
@@ -209,4 +210,45 @@ func TestRSAAuthorityIssuesForOldClients(t *testing.T) {
 	if err := env.CA.Trust().VerifyClient(pkitest.Chain(t, cert), time.Now()); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestReadTrustRefusesAnotherCAUnderTheRunningOne(t *testing.T) {
+	dir, other := filepath.Join(t.TempDir(), "ca"), filepath.Join(t.TempDir(), "ca")
+	for _, d := range []string{dir, other} {
+		if err := pki.Init(initOptions(d)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ca, err := pki.Open(t.Context(), pki.Options{Dir: dir, Passphrase: []byte(passphrase), TrustDomain: pkitest.TrustDomain, DB: pkitest.Database(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, content ...[]byte) {
+		if err := os.WriteFile(filepath.Join(dir, name), bytes.Join(content, nil), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const root, inter = "root_ca.crt", "intermediate_ca.crt"
+	oldRoot, newRoot := read(t, filepath.Join(dir, root)), read(t, filepath.Join(other, root))
+	if trust, err := ca.ReadTrust(); err != nil || trust.Generation() != ca.Trust().Generation() {
+		t.Errorf("unchanged files: %v, want the same trust", err)
+	}
+	write(root, newRoot)
+	if _, err := ca.ReadTrust(); !isFileError(err) {
+		t.Errorf("root of another CA: %v, want a FileError", err)
+	}
+	write(inter, read(t, filepath.Join(other, inter)))
+	if _, err := ca.ReadTrust(); !isFileError(err) {
+		t.Errorf("root and intermediate of another CA: %v, want a FileError", err)
+	}
+	write(root, newRoot, oldRoot)
+	trust, err := ca.ReadTrust()
+	if err != nil || len(trust.Roots()) != 2 {
+		t.Errorf("both roots: %v", err)
+	}
+}
+
+func isFileError(err error) bool {
+	e, ok := errors.AsType[*pki.FileError](err)
+	return ok && e.Path != "" && e.Hint != ""
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -179,18 +178,10 @@ func (c *CAConfig) rootFile() string         { return filepath.Join(c.Dir, "root
 func (c *CAConfig) intermediateFile() string { return filepath.Join(c.Dir, "intermediate_ca.crt") }
 
 // loadTrust reads the CA's certificates again; the same content gives the old bundle, whose TLS tickets stay good.
-func loadTrust(cfg *CAConfig, old *pki.Trust) (*pki.Trust, error) {
-	roots, err := os.ReadFile(cfg.rootFile())
+func loadTrust(ca *pki.CA, old *pki.Trust) (*pki.Trust, error) {
+	trust, err := ca.ReadTrust()
 	if err != nil {
-		return nil, fmt.Errorf("reading the CA: %w", err)
-	}
-	intermediates, err := os.ReadFile(cfg.intermediateFile())
-	if err != nil {
-		return nil, fmt.Errorf("reading the CA: %w", err)
-	}
-	trust, err := pki.LoadTrust(roots, intermediates)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", cfg.Dir, err)
+		return nil, err
 	}
 	if trust.Generation() == old.Generation() {
 		return old, nil

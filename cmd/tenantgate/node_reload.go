@@ -36,7 +36,7 @@ func (n *node) tryReload(ctx context.Context, path string) error {
 	old := n.cfg
 	n.mu.Unlock()
 
-	trust, err := loadTrust(&old.CA, n.trust.Load())
+	trust, err := loadTrust(n.ca, n.trust.Load())
 	if err != nil {
 		return err
 	}
