@@ -10,8 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -83,13 +83,21 @@ func (p *program) issueCertificate(cmd *cobra.Command, name string, f *issueFlag
 	if err != nil {
 		return err
 	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
 	return p.call(func(c *admin.Client) error {
-		issued, err := c.IssueCertificate(cmd.Context(), name, admin.CertificateRequest{CSR: csr, Lifetime: identity.Duration(f.lifetime)})
+		// Everything that can be found out before the certificate is there is: it cannot be taken back.
+		place, err := f.prepare(files, key)
 		if err != nil {
 			return err
 		}
-		if err := writeIssued(f, files, key, &issued, password); err != nil {
-			return hinted(fmt.Errorf("%w; the certificate %s was issued", err, issued.Serial), "tenantgate cert revoke %s --reason superseded", issued.Serial)
+		issued, err := c.IssueCertificate(ctx, name, admin.CertificateRequest{CSR: csr, Lifetime: identity.Duration(f.lifetime)})
+		if err != nil {
+			place.undo()
+			return err
+		}
+		if err := place.write(f, key, &issued, password); err != nil {
+			return issuedAllTheSame(err, issued.Serial)
 		}
 		p.tellDropped(issued.Dropped)
 		return p.show(issued, func(w io.Writer) {
@@ -99,6 +107,11 @@ func (p *program) issueCertificate(cmd *cobra.Command, name string, f *issueFlag
 			}
 		})
 	})
+}
+
+// issuedAllTheSame says what to do about a certificate that nobody got.
+func issuedAllTheSame(err error, serial string) error {
+	return &failure{err: fmt.Errorf("%w; the certificate %s was issued", err, serial), hint: "tenantgate cert revoke " + serial + " --reason superseded"}
 }
 
 // readPassword reads a password; a final line end is not part of it.
@@ -117,24 +130,6 @@ func (p *program) readPassword(file string) (string, error) {
 	return string(b), nil
 }
 
-// issueTargets lists the files that will be written: key, chain and root, or the one PKCS#12 file.
-func issueTargets(name string, f *issueFlags) []string {
-	if f.pkcs12 != "" {
-		return []string{f.pkcs12}
-	}
-	return []string{filepath.Join(f.out, name+".key"), filepath.Join(f.out, name+".pem"), filepath.Join(f.out, "ca.pem")}
-}
-
-// refuseFiles fails when a key or certificate would be overwritten. ca.pem may be there: it is compared later.
-func refuseFiles(files []string) error {
-	for _, file := range files {
-		if _, err := os.Lstat(file); err == nil && filepath.Base(file) != "ca.pem" {
-			return hinted(fmt.Errorf("%s exists and is not overwritten", file), "choose another --out or --pkcs12, or move it away; nothing was issued")
-		}
-	}
-	return nil
-}
-
 // requestFor makes a certificate request (PEM) that names the identity and nothing else.
 func requestFor(name string, key crypto.Signer) (string, error) {
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}}, key)
@@ -142,50 +137,6 @@ func requestFor(name string, key crypto.Signer) (string, error) {
 		return "", fmt.Errorf("making the certificate request: %w", err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})), nil
-}
-
-// writeIssued writes the files; the key goes first, because it is the one thing that cannot be had again.
-func writeIssued(f *issueFlags, files []string, key crypto.Signer, issued *admin.IssuedCertificate, password string) error {
-	chain, err := pki.ParseCertificates([]byte(issued.Chain))
-	if err != nil {
-		return fmt.Errorf("reading the server's answer: %w", err)
-	}
-	roots, err := pki.ParseCertificates([]byte(issued.Roots))
-	if err != nil {
-		return fmt.Errorf("reading the server's answer: %w", err)
-	}
-	if f.pkcs12 != "" {
-		b, err := pki.EncodePKCS12(key, &pki.Issued{Leaf: chain[0], Chain: chain}, roots, password, f.legacy)
-		if err != nil {
-			return err
-		}
-		return writeNewFile(f.pkcs12, b, 0o600)
-	}
-	if _, err := makeDir(f.out); err != nil {
-		return err
-	}
-	pemKey, err := pki.EncodePrivateKey(key)
-	if err != nil {
-		return err
-	}
-	if err := writeNewFile(files[0], pemKey, 0o600); err != nil {
-		return err
-	}
-	if err := writeNewFile(files[1], pki.EncodeCertificates(chain...), 0o644); err != nil {
-		return err
-	}
-	return writeSame(files[2], pki.EncodeCertificates(roots...))
-}
-
-// writeSame writes a file, or accepts one that holds the same already.
-func writeSame(path string, data []byte) error {
-	if old, err := os.ReadFile(path); err == nil {
-		if bytes.Equal(old, data) {
-			return nil
-		}
-		return hinted(fmt.Errorf("%s holds another CA and is not overwritten", path), "choose another --out")
-	}
-	return writeNewFile(path, data, 0o644)
 }
 
 // tellDropped says on standard error what a request asked for and did not get.

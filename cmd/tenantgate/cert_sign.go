@@ -63,20 +63,36 @@ func (p *program) signRequest(cmd *cobra.Command, name, source, out string, life
 		b = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: b})
 	}
 	return p.call(func(c *admin.Client) error {
+		var file *newFile
+		if out != "" {
+			if file, err = reserveFile(out, 0o644); err != nil {
+				return err
+			}
+		}
 		issued, err := c.IssueCertificate(cmd.Context(), name, admin.CertificateRequest{CSR: string(b), Lifetime: identity.Duration(lifetime)})
 		if err != nil {
+			if file != nil {
+				file.discard()
+			}
 			return err
 		}
 		p.tellDropped(issued.Dropped)
-		if out != "" {
-			if err := writeNewFile(out, []byte(issued.Chain), 0o644); err != nil {
-				return err
+		if file != nil {
+			if err := file.write([]byte(issued.Chain)); err != nil {
+				return issuedAllTheSame(err, issued.Serial)
 			}
 			fmt.Fprintf(p.stderr, "wrote %s\n", out)
 			if !p.json {
 				return nil
 			}
 		}
-		return p.show(issued, func(w io.Writer) { io.WriteString(w, issued.Chain) })
+		err = p.show(issued, func(w io.Writer) { io.WriteString(w, issued.Chain) })
+		if err == nil {
+			err = p.stdout.err
+		}
+		if err != nil && file == nil {
+			return issuedAllTheSame(err, issued.Serial)
+		}
+		return err
 	})
 }

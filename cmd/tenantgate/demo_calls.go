@@ -40,14 +40,15 @@ func (d *demonstration) issue(ctx context.Context, name, as string) (*demoCert, 
 	if err != nil {
 		return nil, err
 	}
+	place, err := f.prepare(files, key)
+	if err != nil {
+		return nil, err
+	}
 	issued, err := d.api.IssueCertificate(ctx, name, admin.CertificateRequest{CSR: csr})
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(f.out), 0o700); err != nil {
-		return nil, fmt.Errorf("making a directory for certificates: %w", err)
-	}
-	if err := writeIssued(f, files, key, &issued, ""); err != nil {
+	if err := place.write(f, key, &issued, ""); err != nil {
 		return nil, err
 	}
 	pair, err := tls.LoadX509KeyPair(files[1], files[0])

@@ -20,13 +20,17 @@ func main() {
 // run is the whole program: it executes the command named by args and returns the exit status
 // (see [exitOK]). Cancelling ctx ends a running server as SIGTERM does.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv}
+	out := &output{w: stdout}
+	p := &program{stdin: stdin, stdout: out, stderr: stderr, getenv: os.Getenv}
 	root := newRootCommand(p)
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = out.err
+	}
 	if err == nil {
 		return exitOK
 	}

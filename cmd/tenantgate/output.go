@@ -10,6 +10,22 @@ import (
 	"unicode"
 )
 
+// output is standard output. It remembers the first error, because what prints through fmt and tabwriter does not look at it: a table
+// that a full disk cut off must not end with status 0.
+type output struct {
+	w   io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.w.Write(b)
+	if err != nil && o.err == nil {
+		o.err = fmt.Errorf("writing the output: %w", err)
+	}
+	return n, err
+}
+
 // show prints v as indented JSON with --json, else calls text.
 func (p *program) show(v any, text func(w io.Writer)) error {
 	if p.json {

@@ -9,9 +9,10 @@ import (
 
 // program is what every command shares: the streams, the environment and the flags of the root.
 type program struct {
-	stdin          io.Reader
-	stdout, stderr io.Writer
-	getenv         func(string) string
+	stdin  io.Reader
+	stdout *output
+	stderr io.Writer
+	getenv func(string) string
 
 	json   bool          // --json: print objects as JSON instead of tables
 	config string        // --config: the server's configuration file
@@ -58,7 +59,7 @@ const rootExample = `  # See it work, with nothing set up
   tenantgate serve -c /var/lib/tenantgate/tenantgate.yaml
 
   # Let a backend call a tenant
-  tenantgate tenant add acme --base-url https://acme.example.com --token-url https://acme.example.com/oauth/token
+  tenantgate tenant add acme --base-url https://acme.example.com --token-url https://acme.example.com/oauth/token --auth-style body
   tenantgate route add orders --path /http/orders --methods POST --tenant acme --role orders.send
   tenantgate identity add erp --owner team-logistics --role orders.send
   tenantgate credential add erp acme --service-key key.json
@@ -80,6 +81,8 @@ func newRootCommand(p *program) *cobra.Command {
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
+	root.SetHelpCommandGroupID(groupLook) // without a group it would print a heading of its own, with nothing below
+	root.SetCompletionCommandGroupID(groupLook)
 
 	flags := root.PersistentFlags()
 	flags.BoolVar(&p.json, "json", false, "print JSON instead of tables")
