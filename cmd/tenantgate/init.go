@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -67,7 +69,9 @@ Choose RSA-2048 when callers cannot do ECDSA (SAP PI/PO, ABAP systems with an ol
 			if err := o.config.validate(); err != nil {
 				return usageError(cmd, "%v", err)
 			}
-			if err := initialize(cmd.Context(), o); err != nil {
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+			defer stop()
+			if err := initialize(ctx, o); err != nil {
 				return err
 			}
 			return p.explainInit(o)
@@ -101,6 +105,9 @@ func initialize(ctx context.Context, o initOptions) error {
 		return fmt.Errorf("making a directory to build in: %w", err)
 	}
 	err = o.build(ctx, build)
+	if ctx.Err() != nil {
+		err = errors.New("interrupted: nothing was made")
+	}
 	if err == nil {
 		err = moveAll(build, o.dir, names)
 	}
