@@ -17,7 +17,7 @@ import (
 // loadConfig reads and validates the file and makes its paths absolute. Every error names the file
 // and, where there is one, the line, and counts as a usage error.
 func loadConfig(path string) (*Config, error) {
-	b, err := os.ReadFile(path)
+	b, err := readConfigFile(path)
 	if err != nil {
 		return nil, &failure{
 			err:   fmt.Errorf("reading configuration: %w", err),
@@ -37,10 +37,28 @@ func loadConfig(path string) (*Config, error) {
 	return cfg, nil
 }
 
+// readConfigFile reads a file of at most maxInput bytes, without the byte order mark that some editors put before the text.
+func readConfigFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := readAtMost(f, maxInput)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return bytes.TrimPrefix(b, []byte("\uFEFF")), nil
+}
+
 // decodeConfig decodes and validates a configuration; name is how errors call it. Keys that are
-// missing keep their defaults, unknown keys and second documents are refused.
+// missing keep their defaults, unknown keys and second documents are refused. So is an empty text, though not one of comments: a file that
+// an editor or a full disk has emptied would put every default in force.
 func decodeConfig(name string, b []byte) (*Config, error) {
 	cfg := defaultConfig()
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil, configError(name, errors.New("the file is empty"), nil)
+	}
 	file, err := parser.ParseBytes(b, 0)
 	if err != nil {
 		return nil, configError(name, err, nil)
@@ -106,6 +124,9 @@ func configError(name string, err error, lines map[string]int) error {
 		if t := library.GetToken(); t != nil {
 			line = t.Position.Line
 		}
+		if key, ok := keyAt(line, lines); ok && isTypeError(err) {
+			message = key + ": expected " + expected(key)
+		}
 	}
 	if line > 0 {
 		name = fmt.Sprintf("%s:%d", name, line)
@@ -114,6 +135,53 @@ func configError(name string, err error, lines map[string]int) error {
 		err:   fmt.Errorf("%s: %s", name, message),
 		hint:  "tenantgate config example prints every key with its meaning",
 		usage: true,
+	}
+}
+
+// isTypeError reports whether a value is not of its key's type. The library's messages speak of Go's types.
+func isTypeError(err error) bool {
+	var (
+		wrong    *yaml.TypeError
+		overflow *yaml.OverflowError
+		node     *yaml.UnexpectedNodeTypeError
+	)
+	return errors.As(err, &wrong) || errors.As(err, &overflow) || errors.As(err, &node)
+}
+
+// keyAt is the innermost key that stands in the line or, for an item of a list, last before it.
+func keyAt(line int, lines map[string]int) (string, bool) {
+	best, found := "", false
+	for key, at := range lines {
+		if at > line || found && (at < lines[best] || at == lines[best] && len(key) < len(best)) {
+			continue
+		}
+		best, found = key, true
+	}
+	return best, found
+}
+
+// expected says what kind of value a known key takes.
+func expected(key string) string {
+	t := reflect.TypeFor[Config]()
+	for name := range strings.SplitSeq(key, ".") {
+		for f := range t.Fields() {
+			if f.Tag.Get("yaml") == name {
+				t = f.Type
+				break
+			}
+		}
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		return "a section with keys of its own"
+	case reflect.Slice:
+		return "a list, such as [a, b]"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64:
+		return "a whole number of a sensible size"
+	default:
+		return "a text"
 	}
 }
 

@@ -102,8 +102,8 @@ func TestConfigurationErrorsNameTheLine(t *testing.T) {
 	}
 }
 
-func TestEmptyConfigurationIsTheDefaults(t *testing.T) {
-	for _, in := range []string{"", "# only a comment\n", "---\n"} {
+func TestConfigurationWithoutKeysIsTheDefaults(t *testing.T) {
+	for _, in := range []string{"# only a comment\n", "---\n"} {
 		got, err := decodeConfig("x.yaml", []byte(in))
 		if err != nil {
 			t.Fatalf("%q: %v", in, err)
