@@ -1,6 +1,7 @@
 # Build:  docker build -t tenantgate .
-# Run:    docker run -v tenantgate:/var/lib/tenantgate -p 8443:8443 tenantgate serve -c /var/lib/tenantgate/tenantgate.yaml
-# Set up: docker run -v tenantgate:/var/lib/tenantgate tenantgate init /var/lib/tenantgate/node
+# Set up: docker run --rm -v tenantgate:/var/lib/tenantgate tenantgate init
+# Run:    docker run --name gate -v tenantgate:/var/lib/tenantgate -p 8443:8443 tenantgate serve
+# Use:    docker exec gate tenantgate status
 FROM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./

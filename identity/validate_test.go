@@ -53,6 +53,8 @@ func TestValidateRefuses(t *testing.T) {
 		{"not absolute", "base_url", base("tenant.example.com")},
 		{"http", "base_url", base("http://tenant.example.com")},
 		{"http by a look-alike of localhost", "base_url", base("http://localhost.example.com")},
+		{"port out of range", "base_url", base("https://tenant.example.com:99999")},
+		{"port zero", "base_url", base("https://tenant.example.com:0")},
 		{"password", "base_url", base("https://a:b@tenant.example.com")},
 		{"query", "base_url", base("https://tenant.example.com/?a=b")},
 		{"empty query", "base_url", base("https://tenant.example.com/?")},

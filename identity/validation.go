@@ -3,6 +3,7 @@ package identity
 import (
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -136,6 +137,8 @@ func (v *validation) url(field, s string) {
 		v.fail(field, "missing", form)
 	case err != nil || u.Opaque != "" || u.Hostname() == "" || len(s) > 2048 || !printable(s):
 		v.fail(field, "not an absolute URL", form) // the text may hold a password, so it is not quoted
+	case !validPort(u.Port()):
+		v.fail(field, "has no port between 1 and 65535", form)
 	case u.User != nil:
 		v.fail(field, "holds a user name or password", "remove what stands before the '@': credentials are objects of their own")
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#"):
@@ -147,6 +150,12 @@ func (v *validation) url(field, s string) {
 	case u.RawPath != "" || strings.ContainsAny(s, `;\%`) || strings.Contains(u.Path, "//") || dotted(u.Path):
 		v.fail(field, "has a path that can be read in two ways", `remove '%', ';', '\', '//', '/./' and '/../'`)
 	}
+}
+
+// validPort reports whether the port of a URL, "" when it names none, can be connected to.
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 func dotted(path string) bool {

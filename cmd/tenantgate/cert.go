@@ -128,7 +128,11 @@ privilegeWithdrawn, unspecified.`,
 				return err
 			}
 			return p.show(certificate, func(w io.Writer) {
-				fmt.Fprintf(w, "revoked certificate %s of identity %s\n", certificate.Serial, certificate.Identity)
+				whose := "identity " + certificate.Identity
+				if certificate.Identity == "" {
+					whose = "an administrator"
+				}
+				fmt.Fprintf(w, "revoked certificate %s of %s\n", certificate.Serial, whose)
 			})
 		})
 	}

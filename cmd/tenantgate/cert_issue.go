@@ -53,7 +53,7 @@ of the past read it (3DES); its password protects next to nothing, so protect th
 	flags.StringVar(&f.passwordFile, "password-file", "", "`file` with the password of the PKCS#12 file; - is standard input")
 	flags.BoolVar(&f.legacy, "legacy", false, "PKCS#12 with 3DES, for old SAP software")
 	flags.StringVar(&f.keyType, "key-type", pki.P256, "P-256, P-384, RSA-2048, RSA-3072, RSA-4096 or Ed25519")
-	flags.Var(&f.lifetime, "lifetime", "how long it is valid, such as 30d (default 90d, at most 398d)")
+	durationFlag(cmd, &f.lifetime, "lifetime", "how long it is valid, such as 30d (default 90d, at most 398d)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if (f.out == "") == (f.pkcs12 == "") {
 			return usageError(cmd, "give either --out or --pkcs12")
@@ -75,7 +75,9 @@ func (p *program) issueCertificate(cmd *cobra.Command, name string, f *issueFlag
 	if err := refuseFiles(files); err != nil {
 		return err
 	}
+	done := p.slow("making the key")
 	key, err := pki.GenerateKey(f.keyType)
+	done()
 	if err != nil {
 		return usageError(cmd, "--key-type: %v", err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -33,7 +34,7 @@ weak key, a bad signature). Nothing is granted because it was asked for.`,
 	}
 	out := cmd.Flags().String("out", "", "`file` for the certificate instead of standard output")
 	lifetime := new(Duration)
-	cmd.Flags().Var(lifetime, "lifetime", "how long it is valid, such as 30d (default 90d, at most 398d)")
+	durationFlag(cmd, lifetime, "lifetime", "how long it is valid, such as 30d (default 90d, at most 398d)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		source := "-"
 		if len(args) == 2 {
@@ -49,6 +50,7 @@ func (p *program) signRequest(cmd *cobra.Command, name, source, out string, life
 	if err != nil {
 		return err
 	}
+	b = bytes.TrimPrefix(b, []byte("\uFEFF")) // the byte order mark of Windows editors
 	// The server judges it again; here it is judged so that a wrong file is told apart before anything is sent
 	// (it might be a private key).
 	if _, err := pki.ParseRequest(b); err != nil {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +18,14 @@ func (p *program) call(fn func(c *admin.Client) error) error {
 	if err != nil {
 		return err
 	}
+	defer p.slow("waiting for the server")()
 	return explain(fn(c))
+}
+
+// slow says on standard error what the command is at, once, when it takes longer than people wait without a word.
+func (p *program) slow(what string) (done func()) {
+	timer := time.AfterFunc(2*time.Second, func() { fmt.Fprintln(p.stderr, what+"...") })
+	return func() { timer.Stop() }
 }
 
 // attributes are the flags of `add` and `set` that stand for fields of an object: each knows the JSON
@@ -40,6 +49,21 @@ func (a *attributes) names(cmd *cobra.Command, flag, field, usage string) {
 	a.list = append(a.list, attribute{flag, field, func() (any, error) { return append([]string{}, *v...), nil }})
 }
 
+// someNames is names for a list that means everything when it is empty, which must not come of a variable that a script has not set:
+// everything is asked for by the word all.
+func (a *attributes) someNames(cmd *cobra.Command, flag, field, usage string) {
+	v := cmd.Flags().StringSlice(flag, nil, usage)
+	a.list = append(a.list, attribute{flag, field, func() (any, error) {
+		switch {
+		case len(*v) == 0:
+			return nil, usageError(cmd, "--%s is empty: name some, or all", flag)
+		case slices.Equal(*v, []string{"all"}):
+			return []string{}, nil
+		}
+		return *v, nil
+	}})
+}
+
 // truth adds a flag that is true when given; --flag=false is false.
 func (a *attributes) truth(cmd *cobra.Command, flag, field, usage string) {
 	v := cmd.Flags().Bool(flag, false, usage)
@@ -49,8 +73,14 @@ func (a *attributes) truth(cmd *cobra.Command, flag, field, usage string) {
 // duration adds a flag such as 30s; the API reads what time.Duration prints.
 func (a *attributes) duration(cmd *cobra.Command, flag, field, usage string) {
 	v := new(Duration)
-	cmd.Flags().Var(v, flag, usage)
+	durationFlag(cmd, v, flag, usage)
 	a.list = append(a.list, attribute{flag, field, func() (any, error) { return v.text(), nil }})
+}
+
+// durationFlag adds a flag whose usage says itself what happens without it.
+func durationFlag(cmd *cobra.Command, v *Duration, flag, usage string) {
+	cmd.Flags().Var(v, flag, usage)
+	cmd.Flags().Lookup(flag).DefValue = ""
 }
 
 // file adds a flag that names a file whose text is the value; "" is the empty text.

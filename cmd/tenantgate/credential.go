@@ -125,6 +125,9 @@ func (p *program) credentialRequest(cmd *cobra.Command, tenant string, f *creden
 
 func (p *program) readText(file, what string) (string, error) {
 	b, err := p.readInput(file, what)
+	if err == nil && len(bytes.TrimSpace(b)) == 0 {
+		err = fmt.Errorf("reading %s from %s: it is empty", what, file)
+	}
 	return string(b), err
 }
 

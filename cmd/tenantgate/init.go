@@ -71,7 +71,10 @@ Choose RSA-2048 when callers cannot do ECDSA (SAP PI/PO, ABAP systems with an ol
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 			defer stop()
-			if err := initialize(ctx, o); err != nil {
+			done := p.slow("making keys")
+			err := initialize(ctx, o)
+			done()
+			if err != nil {
 				return err
 			}
 			return p.explainInit(o)

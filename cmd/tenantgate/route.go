@@ -32,7 +32,7 @@ func routeAttributes(cmd *cobra.Command) *attributes {
 	a := &attributes{}
 	a.text(cmd, "host", "host", "host that the request names, without port (default: any)")
 	a.text(cmd, "path", "path", "`path`, exact or ending in /*")
-	a.names(cmd, "methods", "methods", "`methods`, such as GET,POST (default: all but CONNECT and TRACE)")
+	a.someNames(cmd, "methods", "methods", "`methods`, such as GET,POST, or all (default: all but CONNECT and TRACE)")
 	a.text(cmd, "tenant", "tenant", "`name` of the tenant")
 	a.text(cmd, "tenant-path", "tenant_path", "`path` at the tenant in place of the matched one; ends in /* when --path does (default: the same)")
 	a.text(cmd, "role", "role", "role that the identity must hold")
