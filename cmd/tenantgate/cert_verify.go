@@ -100,6 +100,9 @@ func (p *program) verifyCertificate(cmd *cobra.Command, f *verifyFlags) error {
 		return rejection
 	}
 	fmt.Fprintf(p.stdout, "%s is acceptable (%s, serial %s)\n", f.leaf, printable(v.Subject), v.Serial)
+	if len(crls) == 0 {
+		fmt.Fprintf(p.stdout, "not looked at: whether it was revoked or its identity disabled (tenantgate cert show %s)\n", v.Serial)
+	}
 	return nil
 }
 

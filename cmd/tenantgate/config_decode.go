@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -21,7 +22,7 @@ func loadConfig(path string) (*Config, error) {
 	if err != nil {
 		return nil, &failure{
 			err:   fmt.Errorf("reading configuration: %w", err),
-			hint:  "tenantgate init DIR makes one; --config or TENANTGATE_CONFIG name it",
+			hint:  unreadable(err, "tenantgate init DIR makes one; --config or TENANTGATE_CONFIG name it"),
 			usage: true,
 		}
 	}
@@ -35,6 +36,14 @@ func loadConfig(path string) (*Config, error) {
 	}
 	cfg.resolve(filepath.Dir(abs))
 	return cfg, nil
+}
+
+// unreadable is the hint for a file that cannot be read: what to do when it is not there, unless it is and only closed to this user.
+func unreadable(err error, absent string) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return "run the command as the server's user, sudo -u tenantgate tenantgate ..., or let this user read the file"
+	}
+	return absent
 }
 
 // readConfigFile reads a file of at most maxInput bytes, without the byte order mark that some editors put before the text.

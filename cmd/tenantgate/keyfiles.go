@@ -14,7 +14,7 @@ func checkKeyFiles(cfg *Config) error {
 		{"ca.passphrase_file", cfg.CA.PassphraseFile},
 	} {
 		if _, err := readSecretFile(f.path); err != nil {
-			return hinted(fmt.Errorf("%s: %w", f.key, err), "tenantgate init DIR makes it")
+			return hinted(fmt.Errorf("%s: %w", f.key, err), "%s", unreadable(err, "tenantgate init DIR makes it"))
 		}
 	}
 	return nil

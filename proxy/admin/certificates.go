@@ -44,7 +44,7 @@ func (s *Server) issue(c *call, tx *identity.Tx, o pki.IssueOptions) (*pki.Issue
 	}
 	if holder.Disabled {
 		return nil, identity.Certificate{}, &problem{Status: http.StatusConflict, Code: "disabled",
-			Detail: "identity \"" + o.Name + "\" is disabled and gets no certificate", Hint: "enable it first: POST /v1/identities/" + o.Name + "/enable"}
+			Detail: "identity \"" + o.Name + "\" is disabled and gets no certificate", Hint: "enable the identity first"}
 	}
 	issued, err := s.CA.Issue(c.Context(), tx.SQL(), o)
 	if err != nil {

@@ -69,7 +69,7 @@ func problemOf(err error) problem {
 	}
 	if errors.Is(err, pki.ErrNotFound) {
 		return problem{Status: http.StatusNotFound, Code: string(identity.ErrNotFound), Detail: "the CA has issued no certificate with this serial number",
-			Hint: "list the certificates: GET /v1/certificates"}
+			Hint: "list the certificates and look for a slip of the pen"}
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return problem{Status: http.StatusServiceUnavailable, Code: "timeout", Detail: err.Error(), Hint: "nothing was changed; try again"}
