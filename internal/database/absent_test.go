@@ -60,3 +60,15 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+func TestOpenRefusesAFileOfTwoNames(t *testing.T) {
+	dir := t.TempDir()
+	name, second := filepath.Join(dir, "tenantgate.db"), filepath.Join(dir, "second.db")
+	db := open(t, name)
+	if err := os.Link(name, second); err != nil {
+		t.Skipf("no hard links here: %v", err)
+	}
+	_, err := database.Open(t.Context(), second)
+	wantError(t, err, database.ErrInUse, "hard link")
+	must(t, db.Check(t.Context())) // the one that has it open goes on
+}

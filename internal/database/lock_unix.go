@@ -4,7 +4,9 @@ package database
 
 import (
 	"errors"
+	"io/fs"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,4 +18,12 @@ func tryLock(f *os.File) error {
 		return errHeld
 	}
 	return err
+}
+
+// links returns how many names the file has.
+func links(info fs.FileInfo) uint64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(st.Nlink)
+	}
+	return 1
 }

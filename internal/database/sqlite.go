@@ -125,15 +125,24 @@ func inPlace(name string, opened fs.FileInfo) error {
 		Hint: "nothing was changed; put the file back, or stop tenantgate, restore the last backup and start it again", Err: err}
 }
 
-// createFile sees that the file is there, for its owner only, and that it may be written. SQLite itself would create it by the umask
+// createFile sees that the file is there, for its owner only, that it may be written, and that it has no second name. SQLite itself would create it by the umask
 // and open a read-only one without a word.
 func createFile(name string) error {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return explainFile(name, err)
 	}
-	if err := f.Close(); err != nil {
+	info, err := f.Stat()
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
 		return explainFile(name, err)
+	}
+	// WAL and lock go by the name: https://sqlite.org/howtocorrupt.html#_multiple_links_to_the_same_file
+	if links(info) > 1 {
+		return &Error{Kind: ErrInUse, Name: name, Message: "the file has a second name, a hard link",
+			Hint: "remove the other name (a copy may stay): servers that open one file by two names damage it"}
 	}
 	return nil
 }
