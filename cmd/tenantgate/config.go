@@ -49,7 +49,7 @@ type CAConfig struct {
 	PassphraseFile string `yaml:"passphrase_file"`
 
 	// TrustDomain is the first part of every identity's name in a certificate:
-	// spiffe://TRUST_DOMAIN/identity/NAME. Changing it makes every certificate out there foreign. [restart]
+	// spiffe://TRUST_DOMAIN/identity/NAME. Changing it makes admin certificates foreign; those of callers are bound by their fingerprints and stay. [restart]
 	TrustDomain string `yaml:"trust_domain"`
 }
 

@@ -170,7 +170,13 @@ func explain(err error) error {
 		return &failure{err: errors.New(message), hint: api.Hint}
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
-		return hinted(fmt.Errorf("calling the server: %w", u.Err), "is it running, and is its address right? (--server, --socket)")
+		hint := "is it running, and is its address right? (--server, --socket)"
+		if _, ok := errors.AsType[x509.HostnameError](err); ok {
+			hint = "call it by one of the server_names in its configuration"
+		} else if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+			hint = "--admin-ca must be ca/root_ca.crt of that server"
+		}
+		return hinted(fmt.Errorf("calling the server: %w", u.Err), "%s", hint)
 	}
 	return err
 }

@@ -81,7 +81,7 @@ Choose RSA-2048 when callers cannot do ECDSA (SAP PI/PO, ABAP systems with an ol
 		},
 	}
 	cmd.Flags().StringVar(&o.keyType, "key-type", pki.P256, "key type of the CA and of server certificates: P-256, P-384, RSA-2048, RSA-3072 or RSA-4096")
-	cmd.Flags().StringVar(&o.config.CA.TrustDomain, "trust-domain", o.config.CA.TrustDomain, "first part of each identity's name in a certificate; cannot be changed later")
+	cmd.Flags().StringVar(&o.config.CA.TrustDomain, "trust-domain", o.config.CA.TrustDomain, "first part of each identity's name in a certificate; changing it later makes admin certificates foreign")
 	cmd.Flags().StringSliceVar(&o.config.ServerNames, "server-name", o.config.ServerNames, "`names` and IP addresses in the certificate that callers see")
 	cmd.Flags().StringVar(&o.config.Listen, "listen", o.config.Listen, "`host:port` where callers connect")
 	cmd.Flags().StringVar(&o.config.Admin.Listen, "admin-listen", o.config.Admin.Listen, "`host:port` of the admin listener")
