@@ -9,24 +9,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tenantgate/tenantgate/internal/outside"
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy"
 )
 
 // Clients that nobody here wrote.
-
-// program is a program's path. A machine without it skips loudly; the gate fails.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is missing", name)
-		}
-		t.Skipf("SKIP: %s is not on this machine", name)
-	}
-	return path
-}
 
 // files writes the client's key, chain and the CA as PEM.
 func (c *client) files(t *testing.T) (cert, key, ca string) {
@@ -43,7 +31,7 @@ func (c *client) files(t *testing.T) (cert, key, ca string) {
 }
 
 func TestCurlIsServedOverHTTP1AndHTTP2(t *testing.T) {
-	curl := program(t, "curl")
+	curl := outside.Program(t, "curl")
 	g := newGate(t, proxy.Limits{})
 	cert, key, ca := g.issue("orders").files(t)
 	_, port, err := net.SplitHostPort(g.addr)
@@ -81,7 +69,7 @@ func TestCurlIsServedOverHTTP1AndHTTP2(t *testing.T) {
 }
 
 func TestOpenSSLResumesUntilItsCertificateIsRevoked(t *testing.T) {
-	openssl := program(t, "openssl")
+	openssl := outside.Program(t, "openssl")
 	for _, version := range []string{"-tls1_2", "-tls1_3"} {
 		t.Run(version, func(t *testing.T) {
 			g := newGate(t, proxy.Limits{})
@@ -142,7 +130,7 @@ public class Caller {
 `
 
 func TestJavaIsServedWithThePKCS12File(t *testing.T) {
-	java := program(t, "java")
+	java := outside.Program(t, "java")
 	g := newGate(t, proxy.Limits{})
 	c := g.issue("orders")
 	_, _, ca := c.files(t)

@@ -25,6 +25,7 @@ var imports = map[string][]string{
 	"internal/architecture":          {},
 	"internal/database":              {},
 	"internal/database/databasetest": {"internal/database"},
+	"internal/outside":               {},
 	"cmd/tenantgate":                 {"*"},
 }
 
