@@ -31,7 +31,7 @@ var imports = map[string][]string{
 
 // forbidden are packages that only these of ours may import: the decision, the registry and the records know no HTTP client, the data plane no SQL.
 var forbidden = map[string][]string{
-	"net/http": {"proxy", "proxy/token", "proxy/record", "proxy/admin", "proxy/tenantsim", "cmd/tenantgate"},
+	"net/http": {"proxy", "proxy/token", "proxy/record", "proxy/admin", "proxy/tenantsim", "internal/outside", "cmd/tenantgate"},
 	"log":      {"proxy/tenantsim"},
 }
 

@@ -1,5 +1,5 @@
-// Package outside gives tests what nobody here wrote: programs of the machine. Where one is missing a test is skipped, loudly;
-// under CI it fails.
+// Package outside gives tests what nobody here wrote: programs of the machine, and the token server oidc-provider. Where one is
+// missing a test is skipped, loudly; under CI it fails.
 //
 // It knows none of our packages and starts nothing outside a test.
 package outside
