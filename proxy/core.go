@@ -8,6 +8,7 @@ import (
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/record"
+	"github.com/tenantgate/tenantgate/proxy/wire"
 )
 
 // Core decides requests. It takes plain values and knows no HTTP library; every wire engine asks the same Core. Its methods are safe for concurrent
@@ -31,7 +32,10 @@ type Request struct {
 	Fields Fields
 }
 
-// Fields reads header fields. http.Header is one.
+// maxMethod bounds a method, in octets.
+const maxMethod = 32
+
+// Fields reads header fields. A *wire.Fields is one, and http.Header.
 type Fields interface {
 	// Get returns the first value of the field with this canonical name, or "".
 	Get(name string) string
@@ -101,11 +105,11 @@ func (c *Core) identify(snap *identity.Snapshot, r *Request, d *Decision) {
 func (c *Core) parse(r *Request, d *Decision) (query string) {
 	d.Path, query, _ = splitTarget(r.Target)
 	switch {
-	case !isToken(r.Method) || len(r.Method) > maxMethod:
+	case !wire.IsToken(r.Method) || len(r.Method) > maxMethod:
 		d.deny(record.Malformed, "method is malformed")
 	case r.Method == "CONNECT" || r.Method == "TRACE":
 		d.deny(record.MethodNotAllowed, r.Method+" is not served")
-	case !validAuthority(r.Host):
+	case !wire.ValidAuthority(r.Host):
 		d.deny(record.Malformed, "host is malformed")
 	case r.Peer.ServerName != "" && !sameHost(r.Host, r.Peer.ServerName):
 		d.deny(record.Misdirected, "host is not the server name of the TLS handshake")

@@ -6,48 +6,76 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"sync/atomic"
-	"time"
+	"unsafe"
 
 	"github.com/tenantgate/tenantgate/proxy/record"
+	"github.com/tenantgate/tenantgate/proxy/wire"
 )
+
+// caller is a wire engine's side of one exchange: where the body of the request comes from and where the answer goes. It belongs to the goroutine of the
+// exchange, except readBody, bodyTrailer and bodyDone while an upload is under way, and stopReading, which anybody may call while the exchange runs.
+type caller interface {
+	// readBody reads the body, bounded in pace: io.EOF at its end, os.ErrDeadlineExceeded when the caller has stopped sending.
+	readBody(p []byte) (int, error)
+	// bodyDone reports whether the body was read to its end.
+	bodyDone() bool
+	// bodyTrailer is the trailer section, after the io.EOF of readBody.
+	bodyTrailer() wire.Fields
+	// proceed tells a caller that waits for it to send its body (100 Continue).
+	proceed() error
+
+	// begin begins the head of an answer, field adds to it and head ends it. An interim answer (1xx) ends with interim.
+	begin(status int, reason string)
+	field(name, value string)
+	interim() error
+	// head ends the head. length is that of the body: -1 when it is not known; announced is what Content-Length is to say, -1 for nothing.
+	head(length, announced int64)
+
+	// room is where the next data of the body goes, never empty; wrote says how much of it was filled. flush sends what has gathered; finish ends the
+	// answer and sends all of it.
+	room() []byte
+	wrote(n int) error
+	flush() error
+	finish(trailer []wire.Field) error
+	// last has the connection end behind this answer, as far as the protocol knows such a thing. It must be called before head.
+	last()
+
+	// stopReading makes readBody return at once.
+	stopReading()
+}
 
 // exchange is one request and its answer.
 type exchange struct {
 	server *Server
 	conn   *conn
-	w      http.ResponseWriter
-	r      *http.Request
-	wire   *http.ResponseController
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+	limits *Limits
+	caller caller
+	req    *wire.Request
+	proto  string // "HTTP/1.1"
 
 	access    record.Access
+	id        [record.RequestIDLen]byte
+	ask       Request
 	decision  Decision
-	body      *body
-	deadline  *time.Timer // of the wait for the tenant; made by the first wait
-	phase     atomic.Int32
-	committed bool      // a final status has been sent
-	duplex    bool      // net/http no longer reads the rest of the body before it answers
-	passing   bool      // it was the tenant's: what follows is the tenant's answer
-	written   time.Time // when the write deadline was last moved
-}
+	upload    upload
+	committed bool // a final status has been sent
+	passing   bool // it was the tenant's: what follows is the tenant's answer
 
-// ServeHTTP is where both protocols meet.
-func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := r.Context().Value(connKey{}).(*conn)
-	x := &exchange{server: e.server, conn: c, w: w, r: r, wire: http.NewResponseController(w)}
-	x.ctx, x.cancel = context.WithCancelCause(r.Context())
-	x.serve()
+	objection string // of the engine, against the request as a whole: it is malformed
+	held      *link  // the connection to the tenant that is in use
+
+	ended atomic.Pointer[error]              // why the exchange was ended from outside, nil while nobody did
+	link  atomic.Pointer[link]               // held, for others: whoever takes it out interrupts it
+	wait  atomic.Pointer[context.CancelFunc] // ends the wait for a token or a connection
 }
 
 // serve is the way of a request: identify, authorize, limit, credential, forward, record. Nothing that was received reaches a tenant in any other way,
-// and no way out of it avoids the record.
-func (x *exchange) serve() {
+// and no way out of it avoids the record. It reports whether the answer is whole: after half an answer the engine must break the stream off.
+func (x *exchange) serve() (whole bool) {
 	x.begin()
-	defer x.end()
+	defer x.end(&whole)
 	if err := x.server.cfg.Log.Ready(); err != nil {
 		x.refuse(record.Unrecorded, err.Error())
 		return
@@ -62,58 +90,51 @@ func (x *exchange) serve() {
 		return
 	}
 	x.forward()
+	return
 }
 
 func (x *exchange) begin() {
+	x.committed, x.passing = false, false
+	x.ended.Store(nil)
+	id := record.AppendRequestID(x.id[:0])
 	x.access = record.Access{
-		Time: x.server.cfg.Now(), RequestID: record.NewRequestID(), Protocol: x.r.Proto, Source: x.conn.source,
-		Method: x.r.Method, Host: x.r.Host, Serial: x.conn.peer.Serial,
+		Time: x.server.cfg.Now(), RequestID: unsafe.String(&id[0], len(id)), Protocol: x.proto, Source: x.conn.source,
+		Method: x.req.Method, Host: x.req.Host, Serial: x.conn.peer.Serial,
 	}
-	x.conn.enter(x)
+	x.upload.begin(x)
 	x.server.inFlight.Add(1)
-	if g := x.conn.guard; g != nil {
-		g.busy.Store(true)
-	}
-	x.body = newBody(x)
 }
 
-// end records the exchange, whatever happened, and breaks the stream off when the caller could otherwise take half an answer for a whole one.
-func (x *exchange) end() {
-	broken := recover()
-	if broken != nil {
+// end records the exchange, whatever happened, and finds whether the caller could otherwise take half an answer for a whole one.
+func (x *exchange) end(whole *bool) {
+	if broken := recover(); broken != nil {
 		x.server.log.Error("serving", "request_id", x.access.RequestID, "panic", fmt.Sprint(broken), "stack", string(debug.Stack()))
 		x.refuse(record.Internal, "panic")
 	}
-	if x.deadline != nil {
-		x.deadline.Stop()
-	}
-	x.cancel(context.Canceled)
-	x.conn.leave(x)
+	x.hangUp()
+	x.upload.end()
 	x.server.inFlight.Add(-1)
-	x.access.BytesIn = x.body.count.Load()
+	x.access.BytesIn = x.upload.count
 	x.access.Duration = x.server.cfg.Now().Sub(x.access.Time)
 	x.server.cfg.Log.Append(&x.access)
-	if x.access.Outcome != record.Served && (x.passing || !x.committed) {
-		panic(http.ErrAbortHandler) // net/http's way to close the connection or reset the stream
-	}
+	*whole = x.access.Outcome == record.Served || x.committed && !x.passing
 }
 
 // decide asks the core.
 func (x *exchange) decide() {
-	req := Request{
-		Peer: x.conn.peer, Host: x.r.Host, Method: x.r.Method, Target: x.r.RequestURI, Length: x.r.ContentLength, Fields: x.r.Header,
+	x.ask = Request{
+		Peer: x.conn.peer, Host: x.req.Host, Method: x.req.Method, Target: x.req.Target, Length: x.req.Length, Fields: &x.req.Fields,
 	}
 	d := &x.decision
-	if cause := ambiguousFields(x.r); cause != "" {
-		d.deny(record.Malformed, cause)
-		d.Path, _, _ = splitTarget(req.Target)
+	if x.objection != "" {
+		d.deny(record.Malformed, x.objection)
 	} else {
-		x.server.core.Decide(&req, d)
+		x.server.core.Decide(&x.ask, d)
 	}
 	a := &x.access
 	a.Outcome, a.Cause, a.Path = d.Outcome, d.Cause, d.Path
 	if a.Path == "" {
-		a.Path, _, _ = splitTarget(req.Target)
+		a.Path, _, _ = splitTarget(x.ask.Target)
 	}
 	if d.Binding != nil {
 		a.Identity = d.Binding.Identity.Name
@@ -123,28 +144,9 @@ func (x *exchange) decide() {
 	}
 }
 
-// ambiguousFields refuses what HTTP/2 lets through and HTTP/1.1 would read in two ways; for HTTP/1.1 the guard has done this.
-func ambiguousFields(r *http.Request) (cause string) {
-	if r.ProtoMajor < 2 {
-		return ""
-	}
-	if host := r.Header["Host"]; len(host) > 1 || len(host) == 1 && !strings.EqualFold(host[0], r.Host) {
-		return "host differs from :authority"
-	}
-	if length := r.Header["Content-Length"]; len(length) > 0 {
-		if n, ok := parseLength(length[0]); len(length) > 1 || !ok || int64(n) != r.ContentLength {
-			return "content-length is not one decimal number"
-		}
-	}
-	if expect := r.Header["Expect"]; len(expect) > 1 || len(expect) == 1 && !strings.EqualFold(expect[0], "100-continue") {
-		return "expect is not 100-continue"
-	}
-	return ""
-}
-
 // limit keeps what is allowed inside what it may cost.
 func (x *exchange) limit() (record.Outcome, string) {
-	if x.server.inFlight.Load() > int64(x.conn.engine.limits.MaxRequests) {
+	if x.server.inFlight.Load() > int64(x.limits.MaxRequests) {
 		return record.Limited, "too many requests are in flight"
 	}
 	return record.Served, ""
@@ -152,67 +154,92 @@ func (x *exchange) limit() (record.Outcome, string) {
 
 // refuse answers with a problem document when nothing has been sent yet, and notes the outcome in any case.
 func (x *exchange) refuse(outcome record.Outcome, cause string) {
-	x.access.Outcome, x.access.Cause = outcome, cause
+	a := &x.access
+	a.Outcome, a.Cause = outcome, cause
 	if x.committed {
 		return
 	}
-	x.committed, x.access.Status = true, outcome.Status()
-	h := x.w.Header()
-	clear(h)
-	h.Set("X-Request-Id", x.access.RequestID)
+	x.committed, a.Status = true, outcome.Status()
+	var buf [512]byte
+	doc := record.AppendProblem(buf[:0], outcome, a.RequestID)
+	c := x.caller
+	c.begin(a.Status, http.StatusText(a.Status))
+	c.field("X-Request-Id", a.RequestID)
 	switch outcome {
 	case record.Unidentified, record.Malformed, record.Misdirected, record.SlowCaller, record.BodyTooLarge, record.RevokedInFlight:
-		h.Set("Connection", "close") // nothing more is worth reading from here
+		c.last() // nothing more is worth reading from here
 	case record.MethodNotAllowed:
-		h.Set("Allow", strings.Join(x.decision.Allow, ", "))
+		c.field("Allow", strings.Join(x.decision.Allow, ", "))
 	case record.Limited, record.Unrecorded:
-		h.Set("Retry-After", "1")
+		c.field("Retry-After", "1")
 	}
-	x.closeBehindUnreadBody()
-	doc := record.AppendProblem(make([]byte, 0, 512), outcome, x.access.RequestID)
-	h.Set("Content-Type", record.ProblemContentType)
-	h.Set("Content-Length", strconv.Itoa(len(doc)))
-	h.Set("Cache-Control", "no-store")
-	x.extendWrite()
-	x.w.WriteHeader(x.access.Status)
-	n, _ := x.w.Write(doc)
-	x.access.BytesOut += int64(n)
-}
-
-// closeBehindUnreadBody announces what net/http will do anyway: an answer that begins before the request's body has ended is the last on its connection.
-// (Without the announcement the caller would send its next request into a connection that is being closed.)
-func (x *exchange) closeBehindUnreadBody() {
-	if x.duplex && !x.body.complete() {
-		x.w.Header()["Connection"] = []string{"close"}
+	x.upload.stop()
+	if !c.bodyDone() {
+		c.last()
+	}
+	c.field("Content-Type", record.ProblemContentType)
+	c.field("Cache-Control", "no-store")
+	if x.req.Method == http.MethodHead {
+		c.head(0, int64(len(doc)))
+		c.finish(nil)
+		return
+	}
+	c.head(int64(len(doc)), int64(len(doc)))
+	if err := x.write(doc); err == nil {
+		c.finish(nil)
 	}
 }
 
-// end of the wait for the tenant, and other reasons for which an exchange is cancelled.
-var (
-	errTenantSilent = errors.New("the tenant did not answer in time")
-	errTenantStuck  = errors.New("the tenant stopped sending")
-)
+// write sends data of the answer.
+func (x *exchange) write(p []byte) error {
+	for len(p) > 0 {
+		n := copy(x.caller.room(), p)
+		if err := x.caller.wrote(n); err != nil {
+			return err
+		}
+		x.access.BytesOut += int64(n)
+		p = p[n:]
+	}
+	return nil
+}
 
-// ended says why the exchange's context is done.
-func (x *exchange) ended() (record.Outcome, string, bool) {
-	cause := context.Cause(x.ctx)
-	var cut *cutError
-	switch {
-	case cause == nil:
+var errCallerGone = errors.New("the caller closed the connection")
+
+// interrupt ends an exchange from outside: whatever it waits for from the tenant or the token server, it waits no longer. The first cause stays.
+func (x *exchange) interrupt(cause error) {
+	if !x.ended.CompareAndSwap(nil, &cause) {
+		return
+	}
+	if cancel := x.wait.Load(); cancel != nil {
+		(*cancel)()
+	}
+	if l := x.link.Swap(nil); l != nil {
+		l.interrupt()
+	}
+}
+
+// patience is a context for waits off the hot path: it ends when the exchange is interrupted. The caller must call done.
+func (x *exchange) patience() (ctx context.Context, done func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	x.wait.Store(&cancel)
+	if x.ended.Load() != nil {
+		cancel()
+	}
+	return ctx, func() {
+		x.wait.Store(nil)
+		cancel()
+	}
+}
+
+// outcome says what an interruption means, if there was one.
+func (x *exchange) interrupted() (record.Outcome, string, bool) {
+	cause := x.ended.Load()
+	if cause == nil {
 		return record.Served, "", false
-	case errors.As(cause, &cut):
+	}
+	var cut *cutError
+	if errors.As(*cause, &cut) {
 		return record.RevokedInFlight, cut.cause, true
-	case errors.Is(cause, errTenantSilent), errors.Is(cause, errTenantStuck):
-		return record.Timeout, cause.Error(), true
 	}
-	return record.CallerGone, "the caller closed the connection", true
-}
-
-// extendWrite moves the write deadline, but not for each write: moving it costs as much as a small write.
-func (x *exchange) extendWrite() {
-	limit := x.conn.engine.limits.WriteTimeout
-	if now := time.Now(); now.Sub(x.written) > limit/8 {
-		x.wire.SetWriteDeadline(now.Add(limit + limit/8))
-		x.written = now
-	}
+	return record.CallerGone, (*cause).Error(), true
 }

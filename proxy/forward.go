@@ -4,20 +4,18 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptrace"
-	"net/textproto"
-	"net/url"
+	"os"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
+	"github.com/tenantgate/tenantgate/proxy/wire"
 )
 
-// forward gets the identity's token and sends the request with it. After a 401 it does so once more with a new token, if the body can be sent again;
-// any other answer, and any failure behind the first octet, is final (law 9).
+// forward gets the identity's token and sends the request with it. After a 401 it does so once more with a new token, if the body can be sent again. A
+// request of an idempotent method is sent once more when the tenant closed a kept connection before it began to answer. Any other failure behind the first
+// octet is final (law 9).
 func (x *exchange) forward() {
 	a, route := &x.access, x.decision.Route
 	p, err := x.server.upstreams.get(a.Identity, route.Tenant)
@@ -35,49 +33,79 @@ func (x *exchange) forward() {
 		x.refuse(record.NoToken, err.Error())
 		return
 	}
-	x.body.limit = route.MaxBody
-	if x.r.ProtoMajor == 1 && !x.body.none() {
-		x.duplex = x.wire.EnableFullDuplex() == nil // an answer may begin before the body has ended
-	}
-	for {
+	x.upload.limit = route.MaxBody
+	for stale := false; ; {
 		tok, err := x.token(source)
 		if err != nil {
 			x.fail(record.NoToken, err)
 			return
 		}
-		resp, err := x.roundTrip(p, tok)
-		if err != nil {
-			return // roundTrip has answered
+		if x.upload.small() && !x.upload.started {
+			if err := x.upload.gather(); err != nil {
+				x.fail(record.CallerGone, err)
+				return
+			}
 		}
-		if resp.StatusCode == http.StatusUnauthorized && source.Reject(tok) && !a.Retried && x.body.rewind() {
-			a.Retried = true
-			io.CopyN(io.Discard, resp.Body, 4<<10) // a short answer drained is a connection kept
-			resp.Body.Close()
+		start := time.Now()
+		l, err := x.connect(p, stale)
+		if err != nil {
+			a.TenantDuration += time.Since(start)
+			x.fail(record.Unreachable, err)
+			return
+		}
+		err = x.roundTrip(l, tok)
+		a.TenantDuration += time.Since(start)
+		switch {
+		case err == errStale && !stale && idempotent(x.req.Method) && x.upload.replayable():
+			stale = true
+			x.hangUp()
+			continue
+		case err != nil:
+			x.upload.stop()
+			x.fail(record.TenantBroken, err)
+			return
+		}
+		if l.resp.Status == http.StatusUnauthorized && source.Reject(tok) && !a.Retried && x.upload.settle() && x.upload.replayable() {
+			a.Retried, stale = true, false
+			x.drain(l)
 			continue
 		}
-		x.respond(resp, tok)
+		x.answer(l, tok)
 		return
 	}
 }
 
+// idempotent methods are those that a server may be asked twice without the caller knowing (RFC 9110, section 9.2.2), of those that change nothing.
+func idempotent(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
+
 // token waits for a token no longer than the caller does.
 func (x *exchange) token(source *token.Source) (token.Token, error) {
-	start := time.Now()
-	tok, err := source.Token(x.ctx)
-	if waited := time.Since(start); waited > time.Millisecond || err != nil {
-		x.access.TokenDuration += waited
+	if tok, ok := source.Held(); ok {
+		return tok, nil
 	}
+	ctx, done := x.patience()
+	defer done()
+	start := time.Now()
+	tok, err := source.Token(ctx)
+	x.access.TokenDuration += time.Since(start)
 	return tok, err
 }
 
 // fail ends an exchange for an error of the given stage, unless the exchange was ended for another reason, which then is the outcome.
 func (x *exchange) fail(stage record.Outcome, err error) {
 	outcome, cause := stage, err.Error()
-	if o, c, ok := x.body.failure(); ok {
-		outcome, cause = o, c
+	if isTimeout(err) && stage == record.TenantBroken {
+		outcome, cause = record.Timeout, "the tenant did not answer in time"
 	}
-	if o, c, ok := x.ended(); ok && outcome != record.Malformed && outcome != record.BodyTooLarge && outcome != record.SlowCaller {
-		outcome, cause = o, c
+	o1, c1, caller := x.upload.failure()
+	o2, c2, ended := x.interrupted()
+	switch {
+	case ended && o1 != record.Malformed && o1 != record.BodyTooLarge:
+		outcome, cause = o2, c2
+	case caller:
+		outcome, cause = o1, c1
 	}
 	if outcome == record.CallerGone {
 		x.access.Outcome, x.access.Cause = outcome, cause
@@ -86,256 +114,215 @@ func (x *exchange) fail(stage record.Outcome, err error) {
 	x.refuse(outcome, cause)
 }
 
-// roundTrip sends the request and waits for the head of the answer. On an error it has ended the exchange.
-func (x *exchange) roundTrip(p *pool, tok token.Token) (*http.Response, error) {
-	var sent atomic.Bool
-	trace := &httptrace.ClientTrace{
-		WroteHeaders:   func() { sent.Store(true) },
-		Got1xxResponse: x.informational,
+// connect takes a kept connection, or makes one. From here on an interruption of the exchange interrupts the connection.
+func (x *exchange) connect(p *pool, fresh bool) (*link, error) {
+	var l *link
+	if !fresh {
+		l = p.take()
 	}
-	x.wait(waitHead)
-	start := time.Now()
-	resp, err := p.transport.RoundTrip(x.outbound(tok).WithContext(httptrace.WithClientTrace(x.ctx, trace)))
-	x.access.TenantDuration += time.Since(start)
-	x.wait(waitNothing)
-	switch {
-	case err == nil && resp.StatusCode == http.StatusSwitchingProtocols:
-		resp.Body.Close()
-		err = errors.New("the tenant switched protocols without being asked")
-		x.fail(record.TenantBroken, err)
-	case err == nil:
-		x.access.TenantStatus = resp.StatusCode
-	case sent.Load():
-		x.fail(record.TenantBroken, err)
-	default:
-		x.fail(record.Unreachable, err)
+	if l == nil {
+		ctx, done := x.patience()
+		defer done()
+		var err error
+		if l, err = p.dial(ctx); err != nil {
+			return nil, err
+		}
 	}
-	return resp, err
+	x.held = l
+	x.link.Store(l)
+	if x.ended.Load() != nil && x.link.CompareAndSwap(l, nil) {
+		l.interrupt()
+	}
+	return l, nil
 }
 
-// What an exchange waits for from its tenant.
-const (
-	waitNothing int32 = iota
-	waitHead          // the head of the answer: the route's response timeout
-	waitBody          // more of the answer: the route's idle timeout
+var (
+	errStale      = errors.New("the tenant closed a kept connection instead of answering") // nothing of an answer came
+	errUnanswered = errors.New("the tenant closed the connection instead of answering")
 )
 
-// wait starts the clock for what is awaited now.
-func (x *exchange) wait(phase int32) {
-	x.phase.Store(phase)
-	if x.deadline == nil {
-		x.deadline = time.AfterFunc(time.Hour, x.timeUp)
-	}
-	x.progress()
-}
-
-// progress puts the end of the wait off: an octet has moved, in either direction.
-func (x *exchange) progress() {
-	switch x.phase.Load() {
-	case waitHead:
-		x.deadline.Reset(x.decision.Route.ResponseTimeout)
-	case waitBody:
-		x.deadline.Reset(x.decision.Route.IdleTimeout)
-	}
-}
-
-func (x *exchange) timeUp() {
-	switch x.phase.Load() {
-	case waitHead:
-		x.cancel(errTenantSilent)
-	case waitBody:
-		x.cancel(errTenantStuck)
-	}
-}
-
-// outbound makes the request for the tenant: the caller's, without what callers may not say, with the identity's token.
-func (x *exchange) outbound(tok token.Token) *http.Request {
-	r := x.r
-	h := make(http.Header, len(r.Header)+4)
-	for name, values := range r.Header {
-		if callerHeaderPasses(name) {
-			h[name] = values
+// roundTrip sends the request and waits for the head of the final answer. Interim answers go to the caller.
+func (x *exchange) roundTrip(l *link, tok token.Token) error {
+	l.patience(x.decision.Route.ResponseTimeout)
+	l.method = x.req.Method
+	u := &x.upload
+	received := u.started // whole: by gather, or by an attempt before this one
+	buf := wire.GetBuffer()
+	out := x.appendHead(buf[:0], tok)
+	var err error
+	switch {
+	case !received:
+		err = l.write(out)
+	case x.req.Length < 0:
+		err = l.write(out)
+		if err == nil {
+			err = l.write(u.appendKept(out[:0]))
+		}
+	case len(out)+len(u.kept) <= cap(out):
+		err = l.write(append(out, u.kept...))
+	default:
+		if err = l.write(out); err == nil {
+			err = l.write(u.kept)
 		}
 	}
-	connectionTokens(r.Header["Connection"], func(name string) { delete(h, textproto.CanonicalMIMEHeaderKey(name)) })
-	hideIdempotencyKey(h, r.Method)
-	// From here on we add: nothing that the caller says can take it away.
-	h["Authorization"] = []string{tok.Header()}
-	h["X-Request-Id"] = []string{x.access.RequestID}
-	if _, ok := h["User-Agent"]; !ok {
-		h["User-Agent"] = nil // keeps net/http from inventing one
+	wire.PutBuffer(buf)
+	if err != nil && !isTimeout(err) && !u.none() {
+		err = nil // an early answer may be there
 	}
-	base := x.decision.Route.Base
-	out := &http.Request{
-		Method: r.Method, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		URL:    &url.URL{Scheme: base.Scheme, Host: base.Host, Opaque: x.decision.Target},
-		Host:   base.Host,
-		Header: h,
-	}
-	if !x.body.none() {
-		out.Body, out.ContentLength = x.body, r.ContentLength
-		if strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
-			h["Expect"] = []string{"100-continue"}
-		}
-		if len(r.Trailer) > 0 {
-			out.Trailer = x.trailer()
-		}
-	}
-	return out
-}
-
-// hideIdempotencyKey keeps the transport from sending a request twice because its caller set such a header: tenants do not honour it (law 9). The
-// field is sent all the same; only the transport does not find it under this spelling.
-func hideIdempotencyKey(h http.Header, method string) {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		return
-	}
-	for _, name := range [...]string{"Idempotency-Key", "X-Idempotency-Key"} {
-		if v, ok := h[name]; ok {
-			delete(h, name)
-			h[strings.ToLower(name)] = v
-		}
-	}
-}
-
-// trailer announces the caller's trailer fields; their values follow with the end of the body.
-func (x *exchange) trailer() http.Header {
-	t := make(http.Header, len(x.r.Trailer))
-	for name := range x.r.Trailer {
-		if callerHeaderPasses(name) {
-			t[name] = nil
-		}
-	}
-	x.body.trailer = func() {
-		for name := range t {
-			t[name] = x.r.Trailer[name]
-		}
-	}
-	return t
-}
-
-// informational passes a 1xx answer on. 100 is ours to send: net/http does so when the body is first read.
-func (x *exchange) informational(code int, header textproto.MIMEHeader) error {
-	if code == http.StatusContinue || code == http.StatusSwitchingProtocols {
-		return nil
-	}
-	h := x.w.Header()
-	for name, values := range header {
-		if tenantHeaderPasses(name) {
-			h[name] = values
-		}
-	}
-	x.extendWrite()
-	x.w.WriteHeader(code)
-	clear(h)
-	return nil
-}
-
-// respond passes the tenant's answer on.
-func (x *exchange) respond(resp *http.Response, tok token.Token) {
-	defer resp.Body.Close()
-	h := x.w.Header()
-	copyTenantFields(h, resp.Header, tok)
-	h["X-Request-Id"] = []string{x.access.RequestID}
-	if _, ok := h["Content-Type"]; !ok {
-		h["Content-Type"] = nil // keeps net/http from guessing one
-	}
-	for name := range resp.Trailer {
-		if tenantHeaderPasses(name) {
-			h.Add("Trailer", name)
-		}
-	}
-	x.closeBehindUnreadBody()
-	x.extendWrite()
-	x.committed, x.passing, x.access.Status = true, true, resp.StatusCode
-	x.w.WriteHeader(resp.StatusCode)
-	start := time.Now()
-	err := x.copyBody(resp)
-	x.access.TenantDuration += time.Since(start)
 	if err != nil {
-		x.breakOff(err)
-		return
+		return x.stale(l, err)
 	}
-	for name, values := range resp.Trailer {
-		if tenantHeaderPasses(name) {
-			h[name] = values
-		}
+	expect := x.req.Expect && !u.none() && !received
+	switch {
+	case u.none() || received:
+	case expect: // the tenant says, within a second, whether it wants the body
+		l.patience(expectTimeout)
+	default:
+		u.stream(l)
 	}
-	x.access.Outcome = record.Served
-}
-
-// copyTenantFields copies what may go to the caller: no cookie, nothing of the connection, and nothing that holds the token, should the tenant reflect
-// it.
-func copyTenantFields(h http.Header, from http.Header, tok token.Token) {
-	for name, values := range from {
-		if !tenantHeaderPasses(name) || holds(values, tok.Value.Reveal()) {
-			continue
-		}
-		h[name] = values
-	}
-	connectionTokens(from["Connection"], func(name string) { delete(h, textproto.CanonicalMIMEHeaderKey(name)) })
-}
-
-func holds(values []string, secret string) bool {
-	for _, v := range values {
-		if len(v) >= len(secret) && strings.Contains(v, secret) {
-			return true
-		}
-	}
-	return false
-}
-
-// tenantError is a failure to read from the tenant, as against one to write to the caller.
-type tenantError struct{ error }
-
-// copyBody streams the answer through one buffer. What the tenant has sent is not held back: unless the whole length is known and about to come, each
-// read is flushed.
-func (x *exchange) copyBody(resp *http.Response) error {
-	buf := buffers.Get().(*[buffer]byte)
-	defer buffers.Put(buf)
-	x.wait(waitBody)
-	defer x.wait(waitNothing)
-	var total int64
 	for {
-		n, err := resp.Body.Read(buf[:])
-		if n > 0 {
-			x.phase.Store(waitNothing) // writing has a deadline of its own
-			total += int64(n)
-			x.extendWrite()
-			w, werr := x.w.Write(buf[:n])
-			x.access.BytesOut += int64(w)
-			if werr == nil && err == nil && total != resp.ContentLength {
-				werr = x.wire.Flush()
-			}
-			if werr != nil {
-				return werr
-			}
-			x.wait(waitBody)
+		err := l.in.ReadResponse(&l.resp, l.method, tenantLimits)
+		if expect && isTimeout(err) && x.ended.Load() == nil {
+			l.until.Store(0)
+			l.resp.Status = http.StatusContinue
+			err = nil
 		}
 		switch {
-		case err == io.EOF:
-			return nil
 		case err != nil:
-			return tenantError{err}
+			return x.stale(l, err)
+		case !l.resp.Informational():
+			x.access.TenantStatus = l.resp.Status
+			return nil
+		case l.resp.Status == http.StatusSwitchingProtocols:
+			return errors.New("the tenant switched protocols without being asked")
+		case l.resp.Status == http.StatusContinue:
+			if expect {
+				expect = false
+				l.patience(x.decision.Route.ResponseTimeout)
+				if err := x.caller.proceed(); err != nil {
+					x.interrupt(errCallerGone)
+					return err
+				}
+				u.stream(l)
+			}
+		default:
+			if err := x.inform(l); err != nil {
+				x.interrupt(errCallerGone)
+				return err
+			}
 		}
 	}
 }
 
-// breakOff ends an answer that has begun.
-func (x *exchange) breakOff(err error) {
-	a := &x.access
-	var tenant tenantError
-	switch o, cause, ok := x.ended(); {
-	case ok:
-		a.Outcome, a.Cause = o, cause
-	case errors.As(err, &tenant):
-		a.Outcome, a.Cause = record.TenantBroken, "reading the answer: "+err.Error()
-	default:
-		a.Outcome, a.Cause = record.CallerGone, "writing the answer: "+err.Error()
+// expectTimeout is how long a tenant may take to say that it wants a body, before it gets it unasked (RFC 9110, section 10.1.1).
+const expectTimeout = time.Second
+
+// stale tells a kept connection that was closed before an answer began from any other failure.
+func (x *exchange) stale(l *link, err error) error {
+	var broken *wire.Error
+	switch {
+	case isTimeout(err), errors.As(err, &broken), err == io.ErrUnexpectedEOF, x.ended.Load() != nil:
+		return err
+	case l.reused && l.in.Buffered() == 0:
+		return errStale
+	case err == io.EOF:
+		return errUnanswered
+	}
+	return err
+}
+
+// appendKept appends a body that was received with chunked coding, whole.
+func (u *upload) appendKept(dst []byte) []byte {
+	for kept := u.kept; len(kept) > 0; {
+		n := min(len(kept), 1<<15)
+		var head [wire.ChunkHead]byte
+		wire.PutChunkHead(head[:], n)
+		dst = append(append(append(dst, head[:]...), kept[:n]...), "\r\n"...)
+		kept = kept[n:]
+	}
+	return u.appendTrailer(append(dst, "0\r\n"...))
+}
+
+// appendHead appends the request's head for the tenant: the caller's, without what callers may not say, with the identity's token.
+func (x *exchange) appendHead(dst []byte, tok token.Token) []byte {
+	q := x.req
+	dst = append(dst, q.Method...)
+	dst = append(dst, ' ')
+	dst = append(dst, x.decision.Target...)
+	dst = append(dst, " HTTP/1.1\r\n"...)
+	dst = wire.AppendField(dst, "Host", x.decision.Route.Base.Host)
+	for i := range q.Fields {
+		f := &q.Fields[i]
+		if callerHeaderPasses(f.Name) && !q.Conn.Drops(f.Name) {
+			dst = wire.AppendField(dst, f.Name, f.Value)
+		}
+	}
+	// From here on we add: nothing that the caller says can take it away.
+	dst = wire.AppendField(dst, "Authorization", tok.Header())
+	dst = wire.AppendField(dst, "X-Request-Id", x.access.RequestID)
+	switch {
+	case q.Length < 0:
+		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+		if names := passingNames(q.Fields.Get("Trailer"), callerHeaderPasses); names != "" {
+			dst = wire.AppendField(dst, "Trailer", names)
+		}
+	case q.Length > 0 || q.Method == http.MethodPost || q.Method == http.MethodPut || q.Method == http.MethodPatch:
+		dst = wire.AppendLength(dst, q.Length)
+	}
+	if q.Expect && q.Length != 0 && !x.upload.started {
+		dst = append(dst, "Expect: 100-continue\r\n"...)
+	}
+	return append(dst, "\r\n"...)
+}
+
+// passingNames is the list of those field names that may pass.
+func passingNames(list string, passes func(string) bool) string {
+	if list == "" {
+		return ""
+	}
+	var names []string
+	wire.Tokens(list, func(name string) {
+		if wire.IsToken(name) && passes(name) {
+			names = append(names, name)
+		}
+	})
+	return strings.Join(names, ", ")
+}
+
+// hangUp gives up the connection to the tenant, if there is one.
+func (x *exchange) hangUp() {
+	if l := x.held; l != nil {
+		x.held = nil
+		x.link.CompareAndSwap(l, nil)
+		l.close()
 	}
 }
 
-const buffer = 32 << 10
+// release gives the connection back for the next exchange of the identity, if it can carry one.
+func (x *exchange) release(l *link) {
+	x.held = nil
+	mine := x.link.CompareAndSwap(l, nil) // else somebody has interrupted it
+	if mine && l.body.Done() && l.resp.Persistent() && l.in.Buffered() == 0 && x.upload.settle() {
+		l.resp.Release()
+		l.pool.put(l)
+		return
+	}
+	l.close()
+}
 
-var buffers = sync.Pool{New: func() any { return new([buffer]byte) }}
+// drain reads the rest of an answer that nobody wants, if it is short, so that its connection is kept.
+func (x *exchange) drain(l *link) {
+	l.body.Reset(&l.in, l.resp.Length, tenantLimits)
+	buf := wire.GetBuffer()
+	defer wire.PutBuffer(buf)
+	for total := 0; total < 16<<10; {
+		n, err := l.body.Read(buf[:])
+		total += n
+		if err != nil {
+			break
+		}
+	}
+	x.release(l)
+}
+
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

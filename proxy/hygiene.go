@@ -1,7 +1,5 @@
 package proxy
 
-import "strings"
-
 // Header hygiene (laws 2 and 5). Names are compared folded: ASCII lower case and '_' as '-', because servers behind us (CGI, WSGI, the load balancer of
 // SAP BTP) read X_Forwarded_User as X-Forwarded-User. Whatever says, or could be read to say, who the caller is never passes.
 
@@ -84,32 +82,4 @@ func tenantHeaderPasses(name string) bool {
 	}
 	const proxy = "proxy-"
 	return len(folded) < len(proxy) || string(folded[:len(proxy)]) != proxy
-}
-
-// connectionTokens calls yield for each option of the Connection header values (RFC 9110, section 7.6.1).
-func connectionTokens(values []string, yield func(token string)) {
-	for _, v := range values {
-		for len(v) > 0 {
-			var token string
-			if i := strings.IndexByte(v, ','); i >= 0 {
-				token, v = v[:i], v[i+1:]
-			} else {
-				token, v = v, ""
-			}
-			if token = trimOWS(token); token != "" {
-				yield(token)
-			}
-		}
-	}
-}
-
-// trimOWS removes optional white space (RFC 9110, section 5.6.3) from both ends.
-func trimOWS(s string) string {
-	for len(s) > 0 && (s[0] == ' ' || s[0] == '\t') {
-		s = s[1:]
-	}
-	for len(s) > 0 && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
-		s = s[:len(s)-1]
-	}
-	return s
 }

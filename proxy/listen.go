@@ -10,6 +10,8 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/tenantgate/tenantgate/pki"
@@ -51,16 +53,24 @@ type conn struct {
 	engine *engine
 	raw    net.Conn
 	source string
-	peer   *Peer  // nil until the handshake has ended; not changed afterwards
-	guard  *guard // HTTP/1.1 only
+	peer   *Peer // nil until the handshake has ended; not changed afterwards
 
-	mu   sync.Mutex // guards live
-	live []*exchange
+	h1       atomic.Pointer[h1]       // HTTP/1.1 only
+	current  atomic.Pointer[exchange] // HTTP/1.1 only: the one that is being served
+	draining bool                     // of drainH1
+	rc       syscall.RawConn          // nil when raw has none
+	half     time.Time                // of noticeGone: when the caller was first seen to have closed its sending half
+
+	mu   sync.Mutex  // guards live
+	live []*exchange // HTTP/2 only
 }
 
 func (s *Server) accept(raw net.Conn) {
 	e := s.currentEngine()
 	c := &conn{server: s, engine: e, raw: raw, source: raw.RemoteAddr().String()}
+	if sc, ok := raw.(syscall.Conn); ok {
+		c.rc, _ = sc.SyscallConn()
+	}
 	s.mu.Lock()
 	full := len(s.conns) >= e.limits.MaxConnections
 	if !full {
@@ -214,7 +224,9 @@ func (s *Server) listenerTLS() (*listenerTLS, error) {
 	next.config = &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		GetCertificate: s.cfg.GetCertificate,
-		NextProtos:     []string{"h2", "http/1.1"},
+		// Small first records help browsers to render early; here they would be one system call for each 1.4 kB.
+		DynamicRecordSizingDisabled: true,
+		NextProtos:                  []string{"h2", "http/1.1"},
 		// The chain is verified by VerifyConnection, which runs on resumed sessions too; ClientCAs is here for the list of acceptable CAs that is
 		// sent to the caller.
 		ClientAuth:       tls.RequireAnyClientCert,
@@ -265,24 +277,31 @@ func (c *conn) close() { c.raw.Close() }
 // cut ends what is in flight: each exchange is told why, and the connection is closed soon after if that did not end it. A connection without requests
 // stays open; its next request is refused.
 func (c *conn) cut(cause string) {
-	c.mu.Lock()
-	live := append([]*exchange(nil), c.live...)
-	for _, x := range live {
-		x.cancel(&cutError{cause})
+	err := &cutError{cause}
+	var hit []*exchange
+	if x := c.current.Load(); x != nil {
+		hit = append(hit, x)
+	}
+	c.mu.Lock() // while it is held, no exchange of HTTP/2 ends
+	hit = append(hit, c.live...)
+	for _, x := range hit {
+		x.interrupt(err)
+		x.caller.stopReading()
 	}
 	c.mu.Unlock()
-	if len(live) > 0 {
-		time.AfterFunc(cutGrace, func() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			for _, x := range live {
-				if slices.Contains(c.live, x) { // it hangs in a write to the caller, or a read from it
-					c.close()
-					return
-				}
-			}
-		})
+	if len(hit) == 0 {
+		return
 	}
+	time.AfterFunc(cutGrace, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, x := range hit {
+			if (c.current.Load() == x || slices.Contains(c.live, x)) && x.ended.Load() != nil { // it hangs in a write to the caller
+				c.close()
+				return
+			}
+		}
+	})
 }
 
 // cutGrace is how long a cut exchange has to end in good order.

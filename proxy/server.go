@@ -83,7 +83,52 @@ func New(cfg Config) *Server {
 	s.engine = newEngine(s, cfg.Limits)
 	s.engines = []*engine{s.engine}
 	cfg.Registry.OnChange(s.registryChanged)
+	go s.tend()
 	return s
+}
+
+// tend does what is due once in a while, until Shutdown: it closes connections to tenants that are of no use any more, and notices callers that have gone
+// while their tenant is thinking.
+func (s *Server) tend() {
+	tick := time.NewTicker(tendInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stopped:
+			return
+		case now := <-tick.C:
+			s.upstreams.prune(now)
+			s.noticeGone(now)
+		}
+	}
+}
+
+const (
+	tendInterval = 500 * time.Millisecond
+	// halfClosed is how long a caller that has closed its sending half is believed to wait for its answer. It may have hung up just as well: TCP does not
+	// tell, until something is sent.
+	halfClosed = 5 * time.Second
+)
+
+// noticeGone interrupts the exchanges of callers on HTTP/1.1 that have hung up. (Of HTTP/2, net/http tells.)
+func (s *Server) noticeGone(now time.Time) {
+	for _, c := range s.connections() {
+		x := c.current.Load()
+		if x == nil || c.rc == nil {
+			continue
+		}
+		switch peek(c.rc) {
+		case socketClosed:
+			x.interrupt(errCallerGone)
+		case socketHalf:
+			if c.half.IsZero() {
+				c.half = now
+			}
+			if now.Sub(c.half) > halfClosed {
+				x.interrupt(errCallerGone)
+			}
+		}
+	}
 }
 
 // Reload gives connections that are made from now on other limits. Open connections keep theirs.

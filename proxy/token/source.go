@@ -73,10 +73,19 @@ func (s *Source) warm(now instant) bool  { return now-instant(s.lastUse.Load()) 
 // callers brings. Its error is an [*Error]. The context bounds this caller's wait only: the request goes on for the others
 // and for the next. Within a back-off the remembered error comes at once and no request is made.
 func (s *Source) Token(ctx context.Context) (Token, error) {
+	if t, ok := s.Held(); ok {
+		return t, nil
+	}
+	return s.wait(ctx)
+}
+
+// Held returns the token at hand, if there is a valid one, and has it refreshed in the background when it is time. It never waits: one atomic load and one
+// look at the clock.
+func (s *Source) Held() (Token, bool) {
 	now := s.now()
 	h := s.current.Load()
 	if !h.good(now) {
-		return s.wait(ctx)
+		return Token{}, false
 	}
 	if now-instant(s.lastUse.Load()) > time.Minute {
 		s.lastUse.Store(int64(now))
@@ -84,7 +93,7 @@ func (s *Source) Token(ctx context.Context) (Token, error) {
 	if now >= instant(s.nextTry.Load()) {
 		s.nudge()
 	}
-	return h.token, nil
+	return h.token, true
 }
 
 // wait is Token without a valid token at hand.

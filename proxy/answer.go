@@ -1,0 +1,140 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/tenantgate/tenantgate/proxy/record"
+	"github.com/tenantgate/tenantgate/proxy/token"
+	"github.com/tenantgate/tenantgate/proxy/wire"
+)
+
+// inform passes an interim answer (1xx) on.
+func (x *exchange) inform(l *link) error {
+	if x.req.Minor == 0 {
+		return nil
+	}
+	x.caller.begin(l.resp.Status, l.resp.Reason)
+	x.fields(&l.resp, "")
+	return x.caller.interim()
+}
+
+// answer passes the tenant's answer on.
+func (x *exchange) answer(l *link, tok token.Token) {
+	a, r, c := &x.access, &l.resp, x.caller
+	c.begin(r.Status, r.Reason)
+	x.fields(r, tok.Value.Reveal())
+	c.field("X-Request-Id", a.RequestID)
+	if !x.upload.settle() {
+		c.last() // an answer that begins before the request's body has ended is the last on its connection
+	} else if !c.bodyDone() {
+		c.last()
+	}
+	length := r.Length
+	if length == wire.UntilClose {
+		length = -1
+	}
+	c.head(length, r.Announced)
+	x.committed, x.passing, a.Status = true, true, r.Status
+	start := x.server.cfg.Now()
+	l.body.Reset(&l.in, r.Length, tenantLimits)
+	l.patience(x.decision.Route.IdleTimeout)
+	err := x.copyBody(l)
+	if err == nil {
+		err = c.finish(x.trailer(l))
+		if err != nil {
+			err = callerError{err}
+		}
+	}
+	a.TenantDuration += x.server.cfg.Now().Sub(start)
+	if err != nil {
+		x.upload.stop()
+		x.hangUp()
+		x.breakOff(err)
+		return
+	}
+	a.Outcome = record.Served
+	x.release(l)
+}
+
+// fields copies what may go to the caller: no cookie, nothing of the connection, and nothing that holds the token, should the tenant reflect it.
+func (x *exchange) fields(r *wire.Response, secret string) {
+	for i := range r.Fields {
+		f := &r.Fields[i]
+		if !tenantHeaderPasses(f.Name) || r.Conn.Drops(f.Name) || secret != "" && len(f.Value) >= len(secret) && strings.Contains(f.Value, secret) {
+			continue
+		}
+		x.caller.field(f.Name, f.Value)
+	}
+	if r.Length == -1 && r.Status >= 200 {
+		if names := passingNames(r.Fields.Get("Trailer"), tenantHeaderPasses); names != "" {
+			x.caller.field("Trailer", names)
+		}
+	}
+}
+
+// trailer is what may pass of the trailer section of the tenant's answer.
+func (x *exchange) trailer(l *link) []wire.Field {
+	t := l.body.Trailer[:0]
+	for _, f := range l.body.Trailer {
+		if tenantHeaderPasses(f.Name) {
+			t = append(t, f)
+		}
+	}
+	return t
+}
+
+// callerError is a failure to write to the caller, as against one to read from the tenant.
+type callerError struct{ error }
+
+// copyBody streams the answer. What the tenant has sent is not held back: before it waits for more, what it has goes out.
+func (x *exchange) copyBody(l *link) error {
+	for !l.body.Done() {
+		n, err := l.body.Read(x.caller.room())
+		if n > 0 {
+			if werr := x.caller.wrote(n); werr != nil {
+				return callerError{werr}
+			}
+			x.access.BytesOut += int64(n)
+		}
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			x.caller.flush() // what came is the caller's, though it is not all
+			return err
+		}
+		if !l.body.Done() && l.in.Buffered() == 0 {
+			if werr := x.caller.flush(); werr != nil {
+				return callerError{werr}
+			}
+		}
+	}
+	return nil
+}
+
+// breakOff ends an answer that has begun.
+func (x *exchange) breakOff(err error) {
+	a := &x.access
+	switch o, cause, ok := x.interrupted(); {
+	case ok:
+		a.Outcome, a.Cause = o, cause
+	case isCallerError(err):
+		a.Outcome, a.Cause = record.CallerGone, "writing the answer: "+err.Error()
+	case isTimeout(err):
+		a.Outcome, a.Cause = record.Timeout, "the tenant stopped sending"
+	default:
+		a.Outcome, a.Cause = record.TenantBroken, "reading the answer: "+err.Error()
+	}
+}
+
+func isCallerError(err error) bool {
+	_, ok := err.(callerError)
+	return ok
+}
+
+// noContent reports whether an answer to the method with the status never has a body.
+func noContent(method string, status int) bool {
+	return method == http.MethodHead || status < 200 || status == http.StatusNoContent || status == http.StatusNotModified
+}

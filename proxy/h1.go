@@ -1,0 +1,355 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/tenantgate/tenantgate/proxy/record"
+	"github.com/tenantgate/tenantgate/proxy/wire"
+)
+
+// h1 speaks HTTP/1.1 with one caller, in one goroutine: between the request's first octet and the answer's last, a request without a body, or with one that
+// may be kept, changes no goroutine. While the connection idles it holds no buffer.
+type h1 struct {
+	conn   *conn
+	engine *engine
+	tls    *tls.Conn
+	in     wire.Reader
+	req    wire.Request
+	body   wire.Body
+	x      exchange
+
+	phase   h1Phase
+	first   bool        // no request has come yet
+	timed   bool        // the deadline in force is that of a head
+	until   int64       // read deadline in force, in nanoseconds since 1970
+	written int64       // write deadline in force
+	halted  atomic.Bool // nothing more is read: see stopReading
+	idling  atomic.Bool // no request has begun
+
+	out     []byte // what has gathered for the caller; within buf
+	buf     *[wire.BufferSize]byte
+	coding  h1Coding
+	closing bool // the connection ends behind this answer
+}
+
+// h1Phase is what is awaited from the caller, and so how long.
+type h1Phase uint8
+
+const (
+	awaitRequest h1Phase = iota
+	awaitHead            // the rest of a head that has begun
+	awaitBody
+)
+
+// h1Coding is how an answer's body ends.
+type h1Coding uint8
+
+const (
+	codingLength h1Coding = iota
+	codingChunked
+	codingClose
+)
+
+func (e *engine) serveH1(c *conn, tc *tls.Conn) {
+	h := &h1{conn: c, engine: e, tls: tc, first: true}
+	h.in.Init(h)
+	h.x = exchange{server: e.server, conn: c, limits: &e.limits, caller: h, req: &h.req}
+	c.h1.Store(h)
+	defer h.close()
+	for h.serveNext() {
+	}
+}
+
+// Read implements io.Reader for the wire. Deadlines are put off in steps, because that costs as much as a small read.
+func (h *h1) Read(p []byte) (int, error) {
+	l := &h.engine.limits
+	switch {
+	case h.phase == awaitHead:
+		if !h.timed { // most heads are complete by now, and no deadline is moved for them
+			h.timed = true
+			h.setRead(time.Now().Add(l.HeaderTimeout).UnixNano())
+		}
+	case h.phase == awaitBody:
+		h.extendRead(l.BodyIdleTimeout)
+	case h.first:
+		h.extendRead(l.HeaderTimeout)
+	default:
+		h.extendRead(l.IdleTimeout)
+	}
+	return h.tls.Read(p)
+}
+
+func (h *h1) extendRead(limit time.Duration) {
+	want := time.Now().UnixNano() + int64(limit)
+	if h.until < want || h.until > want+int64(limit)/4 {
+		h.setRead(want + int64(limit)/8)
+	}
+}
+
+func (h *h1) setRead(until int64) {
+	h.until = until
+	h.conn.raw.SetReadDeadline(time.Unix(0, until))
+	if h.halted.Load() {
+		h.conn.raw.SetReadDeadline(past)
+	}
+}
+
+// serveNext serves one request. It reports whether another one may follow on the connection.
+func (h *h1) serveNext() bool {
+	h.phase = awaitRequest
+	h.idling.Store(true)
+	if h.engine.server.draining.Load() && h.in.Buffered() == 0 {
+		h.setRead(time.Now().Add(drainIdle).UnixNano())
+	}
+	err := h.in.Wait()
+	h.idling.Store(false)
+	if err != nil {
+		return false
+	}
+	h.first = false
+	h.phase, h.timed = awaitHead, false
+	if err := h.in.ReadRequest(&h.req, h.headLimits()); err != nil {
+		h.unreadable(err)
+		return false
+	}
+	defer h.req.Release()
+	h.phase = awaitBody
+	h.body.Reset(&h.in, h.req.Length, h.headLimits())
+	h.closing = !h.req.Persistent() || h.engine.server.draining.Load()
+	h.x.proto = "HTTP/1.1"
+	if h.req.Minor == 0 {
+		h.x.proto = "HTTP/1.0"
+	}
+	h.conn.current.Store(&h.x)
+	whole := h.x.serve()
+	h.conn.current.Store(nil)
+	h.giveBuffer()
+	switch {
+	case !whole: // no closure alert: the caller must not take what it has for the end
+		h.conn.raw.Close()
+		return false
+	case h.closing || h.x.ended.Load() != nil:
+		h.linger()
+		return false
+	}
+	return h.body.Done()
+}
+
+func (h *h1) headLimits() wire.Limits {
+	return wire.Limits{Octets: h.engine.limits.HeaderBytes, Fields: h.engine.limits.HeaderFields}
+}
+
+// drainIdle is how long a connection without a request stays open once the server drains: a request that is on its way is still answered.
+const drainIdle = 500 * time.Millisecond
+
+// unreadable answers and records a request that never became one.
+func (h *h1) unreadable(err error) {
+	var outcome record.Outcome
+	var broken *wire.Error
+	switch {
+	case errors.As(err, &broken):
+		outcome = violations[broken.Kind]
+	case errors.Is(err, os.ErrDeadlineExceeded) && !h.halted.Load():
+		outcome, err = record.SlowCaller, errors.New("request head was not complete in time")
+	default:
+		return // gone before it said what it wanted
+	}
+	s, now := h.engine.server, h.engine.server.cfg.Now()
+	a := record.Access{
+		Time: now, RequestID: record.NewRequestID(), Protocol: "HTTP/1.1", Source: h.conn.source, Serial: h.conn.peer.Serial,
+		Outcome: outcome, Cause: err.Error(), Status: outcome.Status(),
+	}
+	if b, err := identify(s.cfg.Registry.Snapshot(), s.cfg.Trust(), h.conn.peer, now); err == nil {
+		a.Identity = b.Identity.Name
+	}
+	doc := record.AppendProblem(nil, outcome, a.RequestID)
+	h.begin(a.Status, http.StatusText(a.Status))
+	h.field("Content-Type", record.ProblemContentType)
+	h.field("Cache-Control", "no-store")
+	h.field("X-Request-Id", a.RequestID)
+	h.last()
+	h.head(int64(len(doc)), int64(len(doc)))
+	h.out = append(h.out, doc...)
+	h.conn.raw.SetWriteDeadline(time.Now().Add(refusalTimeout))
+	if _, err := h.tls.Write(h.out); err == nil {
+		a.BytesOut = int64(len(doc))
+	}
+	h.giveBuffer()
+	a.Duration = s.cfg.Now().Sub(a.Time)
+	s.cfg.Log.Append(&a)
+	h.linger()
+}
+
+// refusalTimeout bounds the writing of an answer to a caller who broke the protocol.
+const refusalTimeout = time.Second
+
+// linger closes so that the answer before it arrives: closing with unread octets would reset the connection and could take the answer with it.
+func (h *h1) linger() {
+	h.conn.raw.SetWriteDeadline(time.Now().Add(refusalTimeout))
+	h.tls.CloseWrite()
+	linger(h.conn.raw)
+}
+
+func (h *h1) close() {
+	if broken := recover(); broken != nil {
+		h.engine.server.log.Error("serving", "source", h.conn.source, "panic", fmt.Sprint(broken), "stack", string(debug.Stack()))
+	}
+	h.giveBuffer()
+	h.in.Discard()
+	h.conn.raw.SetDeadline(time.Now().Add(refusalTimeout))
+	h.tls.Close()
+	h.engine.server.forget(h.conn)
+}
+
+// readBody implements caller.
+func (h *h1) readBody(p []byte) (int, error) { return h.body.Read(p) }
+
+// bodyDone implements caller.
+func (h *h1) bodyDone() bool { return h.body.Done() }
+
+// bodyTrailer implements caller.
+func (h *h1) bodyTrailer() wire.Fields { return h.body.Trailer }
+
+// proceed implements caller.
+func (h *h1) proceed() error {
+	h.open()
+	h.out = append(h.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
+	return h.flush()
+}
+
+// stopReading implements caller.
+func (h *h1) stopReading() {
+	h.halted.Store(true)
+	h.conn.raw.SetReadDeadline(past)
+}
+
+// open has a buffer ready for what the caller is to get.
+func (h *h1) open() {
+	if h.buf == nil {
+		h.buf = wire.GetBuffer()
+		h.out = h.buf[:0]
+	}
+}
+
+func (h *h1) giveBuffer() {
+	if h.buf != nil {
+		wire.PutBuffer(h.buf)
+		h.buf, h.out = nil, nil
+	}
+}
+
+// begin implements caller.
+func (h *h1) begin(status int, reason string) {
+	h.open()
+	h.out = append(h.out, "HTTP/1.1 "...)
+	h.out = strconv.AppendInt(h.out, int64(status), 10)
+	h.out = append(h.out, ' ')
+	h.out = append(h.out, reason...)
+	h.out = append(h.out, "\r\n"...)
+}
+
+// field implements caller.
+func (h *h1) field(name, value string) { h.out = wire.AppendField(h.out, name, value) }
+
+// interim implements caller.
+func (h *h1) interim() error {
+	h.out = append(h.out, "\r\n"...)
+	return h.flush()
+}
+
+// last implements caller.
+func (h *h1) last() { h.closing = true }
+
+// head implements caller.
+func (h *h1) head(length, announced int64) {
+	h.coding = codingLength
+	switch {
+	case length < 0 && h.req.Minor == 1:
+		h.coding = codingChunked
+		h.out = append(h.out, "Transfer-Encoding: chunked\r\n"...)
+	case length < 0:
+		h.coding, h.closing = codingClose, true
+	case announced >= 0:
+		h.out = wire.AppendLength(h.out, announced)
+	}
+	switch {
+	case h.closing:
+		h.out = append(h.out, "Connection: close\r\n"...)
+	case h.req.Minor == 0:
+		h.out = append(h.out, "Connection: keep-alive\r\n"...)
+	}
+	h.out = append(h.out, "\r\n"...)
+}
+
+// chunkFrame is what a chunk needs beside its data.
+const chunkFrame = wire.ChunkHead + len("\r\n")
+
+// room implements caller.
+func (h *h1) room() []byte {
+	if cap(h.out)-len(h.out)-chunkFrame < minRoom {
+		h.flush() // an error comes again with the next write
+	}
+	at := len(h.out)
+	if h.coding == codingChunked {
+		at += wire.ChunkHead
+	}
+	return h.out[at : cap(h.out)-len("\r\n")]
+}
+
+// minRoom is less than what is worth reading.
+const minRoom = 4 << 10
+
+// wrote implements caller.
+func (h *h1) wrote(n int) error {
+	at := len(h.out)
+	if h.coding == codingChunked {
+		h.out = h.out[:at+wire.ChunkHead+n]
+		wire.PutChunkHead(h.out[at:], n)
+		h.out = append(h.out, "\r\n"...)
+	} else {
+		h.out = h.out[:at+n]
+	}
+	if len(h.out) >= tlsRecord {
+		return h.flush()
+	}
+	return nil
+}
+
+// tlsRecord is the most that one TLS record holds (RFC 8446, section 5.1).
+const tlsRecord = 16 << 10
+
+// flush implements caller.
+func (h *h1) flush() error {
+	if len(h.out) == 0 {
+		return nil
+	}
+	limit := int64(h.engine.limits.WriteTimeout)
+	want := time.Now().UnixNano() + limit
+	if h.written < want {
+		h.written = want + limit/8
+		h.conn.raw.SetWriteDeadline(time.Unix(0, h.written))
+	}
+	_, err := h.tls.Write(h.out)
+	h.out = h.out[:0]
+	return err
+}
+
+// finish implements caller.
+func (h *h1) finish(trailer []wire.Field) error {
+	if h.coding == codingChunked {
+		h.out = append(h.out, "0\r\n"...)
+		for _, f := range trailer {
+			h.out = wire.AppendField(h.out, f.Name, f.Value)
+		}
+		h.out = append(h.out, "\r\n"...)
+	}
+	return h.flush()
+}

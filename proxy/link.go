@@ -1,0 +1,161 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/tenantgate/tenantgate/proxy/wire"
+)
+
+// link is one connection to a tenant, for one identity. It carries one exchange at a time and belongs to its goroutine; write and progress may be called
+// by an uploading goroutine beside it, and interrupt by anybody.
+type link struct {
+	pool   *pool
+	raw    net.Conn
+	tls    *tls.Conn
+	rc     syscall.RawConn // nil when raw has none
+	reused bool            // it has carried an exchange before
+	since  time.Time       // when it was put back
+
+	in     wire.Reader
+	method string // of the request that was sent
+	resp   wire.Response
+	body   wire.Body
+
+	limit atomic.Int64 // nanoseconds that the tenant may be silent now, or take to receive what is written
+	until atomic.Int64 // read deadline in force, in nanoseconds since 1970
+	taken int64        // write deadline in force; of the goroutine that writes
+	cut   atomic.Bool  // interrupted: every read and write ends at once
+	probe struct {
+		fn    func(fd uintptr)
+		state socketState
+	}
+}
+
+const (
+	dialTimeout      = 10 * time.Second // for the address and TCP, and again for TLS
+	tenantHeadOctets = 128 << 10
+	tenantHeadFields = 500
+)
+
+var tenantLimits = wire.Limits{Octets: tenantHeadOctets, Fields: tenantHeadFields}
+
+// dial makes a new link.
+func (p *pool) dial(ctx context.Context) (*link, error) {
+	d := net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	raw, err := d.DialContext(ctx, "tcp", p.address)
+	if err != nil {
+		return nil, err
+	}
+	l := &link{pool: p, raw: raw, tls: tls.Client(raw, p.tls)}
+	if sc, ok := raw.(syscall.Conn); ok {
+		l.rc, _ = sc.SyscallConn()
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if err := l.tls.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		return nil, fmt.Errorf("TLS handshake: %w", err)
+	}
+	l.in.Init(l)
+	return l, nil
+}
+
+// Read implements io.Reader for the wire: the tenant may be silent for the limit in force.
+func (l *link) Read(p []byte) (int, error) {
+	l.progress()
+	return l.tls.Read(p)
+}
+
+// patience says how long the tenant may be silent from now on.
+func (l *link) patience(d time.Duration) { l.limit.Store(int64(d)) }
+
+// progress puts the read deadline off: an octet has moved, in either direction. It does so in steps, because that costs as much as a small read.
+func (l *link) progress() {
+	limit := l.limit.Load()
+	want := time.Now().UnixNano() + limit
+	if until := l.until.Load(); until < want || until > want+limit/4 {
+		l.until.Store(want + limit/8)
+		l.raw.SetReadDeadline(time.Unix(0, want+limit/8))
+		if l.cut.Load() {
+			l.raw.SetDeadline(past)
+		}
+	}
+}
+
+// past is a deadline that has gone by.
+var past = time.Unix(1, 0)
+
+// write sends octets, which the tenant must take within the limit in force.
+func (l *link) write(p []byte) error {
+	limit := l.limit.Load()
+	want := time.Now().UnixNano() + limit
+	if l.taken < want || l.taken > want+limit/4 {
+		l.taken = want + limit/8
+		l.raw.SetWriteDeadline(time.Unix(0, l.taken))
+		if l.cut.Load() {
+			l.raw.SetDeadline(past)
+		}
+	}
+	_, err := l.tls.Write(p)
+	return err
+}
+
+// interrupt ends all reading and writing. The link cannot be used again.
+func (l *link) interrupt() {
+	l.cut.Store(true)
+	l.raw.SetDeadline(past)
+}
+
+// close ends the link without ceremony: the tenant must not take what it has received for complete.
+func (l *link) close() {
+	l.in.Discard()
+	l.resp.Release()
+	l.raw.Close()
+}
+
+// retire closes a link that idles.
+func (l *link) retire() {
+	l.raw.SetDeadline(time.Now().Add(time.Second))
+	l.tls.Close()
+	l.in.Discard()
+}
+
+// alive reports whether an idle link can carry another exchange: the tenant has neither closed it nor sent anything that nobody asked for. An answer to a
+// request that is yet to be sent must not be believed.
+func (l *link) alive() bool {
+	if l.in.Buffered() > 0 {
+		return false
+	}
+	if l.rc == nil {
+		return true
+	}
+	switch l.pending() {
+	case socketQuiet:
+		return true
+	case socketClosed:
+		return false
+	}
+	// Something came: a new session ticket is harmless and read away by TLS; data is not.
+	l.raw.SetReadDeadline(time.Now().Add(time.Millisecond))
+	l.until.Store(0)
+	var one [1]byte
+	n, err := l.tls.Read(one[:])
+	ne, ok := err.(net.Error)
+	return n == 0 && ok && ne.Timeout()
+}
+
+// socketState is what a socket has to say without being read.
+type socketState uint8
+
+const (
+	socketQuiet   socketState = iota
+	socketPending             // octets wait
+	socketHalf                // the other side has closed its half, perhaps behind octets that wait
+	socketClosed              // reset, or closed on both sides
+)

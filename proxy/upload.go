@@ -1,0 +1,239 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tenantgate/tenantgate/proxy/record"
+	"github.com/tenantgate/tenantgate/proxy/wire"
+)
+
+// upload is the request's body on its way to the tenant: counted, bounded in size and in pace, and kept while it is small, so that it can be sent a
+// second time after a 401 (law 9).
+//
+// A body of a known length that may be kept is received whole before the tenant is asked for anything: no connection to the tenant waits for a slow caller.
+// Any other is streamed by a goroutine of its own, beside the exchange's, which reads the answer: an answer may begin before the body has ended.
+type upload struct {
+	x       *exchange
+	limit   int64 // octets, negative: none
+	count   int64 // octets received; of the uploading goroutine until done is closed
+	kept    []byte
+	whole   bool // nothing is missing from kept
+	started bool // some of the body may have been received
+	failed  error
+
+	running bool          // a goroutine was started and its end was not seen
+	done    chan struct{} // closed by it
+	ok      atomic.Bool   // all of the body was sent
+	stopped atomic.Bool   // it is not wanted any more
+}
+
+var (
+	errBodyTooLarge = errors.New("the body is over the route's limit")
+	errBodySlow     = errors.New("the caller stopped sending its body")
+	errTenantWrite  = errors.New("the tenant takes no more of the body")
+)
+
+func (u *upload) begin(x *exchange) {
+	u.x, u.limit, u.count, u.kept, u.whole, u.started, u.failed, u.running, u.done = x, -1, 0, nil, true, false, nil, false, nil
+	u.ok.Store(false)
+	u.stopped.Store(false)
+}
+
+// none reports whether the request has no body at all.
+func (u *upload) none() bool { return u.x.req.Length == 0 }
+
+// read takes a piece of the body from the caller.
+func (u *upload) read(p []byte) (int, error) {
+	n, err := u.x.caller.readBody(p)
+	u.count += int64(n)
+	if u.limit >= 0 && u.count > u.limit {
+		n, err = 0, errBodyTooLarge
+	}
+	switch {
+	case err == nil, err == io.EOF, u.stopped.Load():
+		return n, err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = errBodySlow
+	}
+	u.failed = err
+	return n, err
+}
+
+// keptBuffers hold bodies that may have to be sent again.
+var keptBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 32<<10); return &b }}
+
+// small reports whether the body is to be received whole before it is sent.
+func (u *upload) small() bool {
+	return u.x.req.Length > 0 && u.x.req.Length <= u.x.limits.ReplayBytes && !u.x.req.Expect
+}
+
+// gather receives a small body whole.
+func (u *upload) gather() error {
+	n := int(u.x.req.Length)
+	u.started = true
+	u.kept = *keptBuffers.Get().(*[]byte)
+	if cap(u.kept) < n {
+		u.kept = make([]byte, 0, n)
+	}
+	for len(u.kept) < n {
+		m, err := u.read(u.kept[len(u.kept):n])
+		u.kept = u.kept[:len(u.kept)+m]
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if !u.x.caller.bodyDone() { // the end is there, and must be seen for the connection to go on
+		var one [1]byte
+		if _, err := u.read(one[:]); err != io.EOF {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *upload) keep(p []byte) {
+	if !u.whole {
+		return
+	}
+	if int64(len(u.kept)+len(p)) > u.x.limits.ReplayBytes {
+		u.kept, u.whole = nil, false
+		return
+	}
+	u.kept = append(u.kept, p...)
+}
+
+// replayable reports whether the body can be sent once more: none of it is gone and none is still coming.
+func (u *upload) replayable() bool {
+	switch {
+	case u.none():
+		return true
+	case u.running:
+		return false
+	case !u.started:
+		return true
+	}
+	return u.whole && u.x.caller.bodyDone()
+}
+
+// stream begins to send the body to the tenant.
+func (u *upload) stream(l *link) {
+	u.started, u.running, u.done = true, true, make(chan struct{})
+	go func() {
+		defer close(u.done)
+		u.pump(l)
+	}()
+}
+
+func (u *upload) pump(l *link) {
+	buf := wire.GetBuffer()
+	defer wire.PutBuffer(buf)
+	chunked := u.x.req.Length < 0
+	for {
+		n, err := u.read(buf[wire.ChunkHead : len(buf)-2])
+		u.keep(buf[wire.ChunkHead : wire.ChunkHead+n])
+		if n > 0 {
+			data := buf[wire.ChunkHead : wire.ChunkHead+n]
+			if chunked {
+				wire.PutChunkHead(buf[:], n)
+				data = append(buf[:wire.ChunkHead+n], '\r', '\n')
+			}
+			if werr := l.write(data); werr != nil {
+				u.fail(errTenantWrite)
+				return
+			}
+			l.progress()
+		}
+		switch {
+		case err == io.EOF:
+			if chunked && l.write(u.appendTrailer(append(buf[:0], "0\r\n"...))) != nil {
+				u.fail(errTenantWrite)
+				return
+			}
+			u.ok.Store(true)
+			return
+		case err != nil: // the tenant must not take half a body for a whole one
+			l.interrupt()
+			return
+		}
+	}
+}
+
+func (u *upload) fail(err error) {
+	if u.failed == nil {
+		u.failed = err
+	}
+}
+
+func (u *upload) appendTrailer(dst []byte) []byte {
+	for _, f := range u.x.caller.bodyTrailer() {
+		if callerHeaderPasses(f.Name) {
+			dst = wire.AppendField(dst, f.Name, f.Value)
+		}
+	}
+	return append(dst, "\r\n"...)
+}
+
+// settle reports whether all of the body was sent, and waits for the goroutine when it has.
+func (u *upload) settle() bool {
+	if !u.running {
+		return true
+	}
+	if !u.ok.Load() {
+		return false
+	}
+	<-u.done
+	u.running = false
+	return true
+}
+
+// stop ends the goroutine, wherever it is.
+func (u *upload) stop() {
+	if !u.running {
+		return
+	}
+	u.stopped.Store(true)
+	u.x.caller.stopReading()
+	u.x.hangUp() // it may wait for the tenant
+	<-u.done
+	u.running = false
+}
+
+func (u *upload) end() {
+	u.stop()
+	if cap(u.kept) == 32<<10 {
+		b := u.kept[:0]
+		keptBuffers.Put(&b)
+	}
+	u.kept = nil
+}
+
+// failure is why reading from the caller ended before the body did. The goroutine must have ended.
+func (u *upload) failure() (record.Outcome, string, bool) {
+	var broken *wire.Error
+	switch err := u.failed; {
+	case err == nil, err == errTenantWrite:
+		return record.Served, "", false
+	case err == errBodyTooLarge:
+		return record.BodyTooLarge, err.Error(), true
+	case err == errBodySlow:
+		return record.SlowCaller, err.Error(), true
+	case errors.As(err, &broken):
+		return violations[broken.Kind], broken.Cause, true
+	default:
+		return record.CallerGone, "reading the body: " + err.Error(), true
+	}
+}
+
+// violations says what a caller is told about a message that breaks the grammar.
+var violations = [...]record.Outcome{
+	wire.Malformed: record.Malformed,
+	wire.TooLarge:  record.HeadersTooLarge,
+	wire.Method:    record.MethodNotAllowed,
+}
