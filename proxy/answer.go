@@ -90,8 +90,12 @@ type callerError struct{ error }
 
 // copyBody streams the answer. What the tenant has sent is not held back: before it waits for more, what it has goes out.
 func (x *exchange) copyBody(l *link) error {
+	more := false // there may be more at hand
 	for !l.body.Done() {
-		n, err := l.body.Read(x.caller.room())
+		room := x.caller.room()
+		l.raw.eager = more
+		n, err := l.body.Read(room)
+		l.raw.eager = false
 		if n > 0 {
 			if werr := x.caller.wrote(n); werr != nil {
 				return callerError{werr}
@@ -101,15 +105,15 @@ func (x *exchange) copyBody(l *link) error {
 		switch {
 		case err == io.EOF:
 			return nil
+		case err == errWouldWait:
+			if werr := x.caller.flush(); werr != nil {
+				return callerError{werr}
+			}
 		case err != nil:
 			x.caller.flush() // what came is the caller's, though it is not all
 			return err
 		}
-		if !l.body.Done() && l.in.Buffered() == 0 {
-			if werr := x.caller.flush(); werr != nil {
-				return callerError{werr}
-			}
-		}
+		more = err == nil
 	}
 	return nil
 }

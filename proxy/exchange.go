@@ -17,8 +17,9 @@ import (
 // caller is a wire engine's side of one exchange: where the body of the request comes from and where the answer goes. It belongs to the goroutine of the
 // exchange, except readBody, bodyTrailer and bodyDone while an upload is under way, and stopReading, which anybody may call while the exchange runs.
 type caller interface {
-	// readBody reads the body, bounded in pace: io.EOF at its end, os.ErrDeadlineExceeded when the caller has stopped sending.
-	readBody(p []byte) (int, error)
+	// readBody reads the body, bounded in pace: io.EOF at its end, os.ErrDeadlineExceeded when the caller has stopped sending. Unless it is to wait it
+	// returns errWouldWait when nothing is at hand.
+	readBody(p []byte, wait bool) (int, error)
 	// bodyDone reports whether the body was read to its end.
 	bodyDone() bool
 	// bodyTrailer is the trailer section, after the io.EOF of readBody.

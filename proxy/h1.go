@@ -210,7 +210,12 @@ func (h *h1) close() {
 }
 
 // readBody implements caller.
-func (h *h1) readBody(p []byte) (int, error) { return h.body.Read(p) }
+func (h *h1) readBody(p []byte, wait bool) (int, error) {
+	h.conn.raw.eager = !wait
+	n, err := h.body.Read(p)
+	h.conn.raw.eager = false
+	return n, err
+}
 
 // bodyDone implements caller.
 func (h *h1) bodyDone() bool { return h.body.Done() }
@@ -317,14 +322,8 @@ func (h *h1) wrote(n int) error {
 	} else {
 		h.out = h.out[:at+n]
 	}
-	if len(h.out) >= tlsRecord {
-		return h.flush()
-	}
 	return nil
 }
-
-// tlsRecord is the most that one TLS record holds (RFC 8446, section 5.1).
-const tlsRecord = 16 << 10
 
 // flush implements caller.
 func (h *h1) flush() error {
@@ -337,7 +336,7 @@ func (h *h1) flush() error {
 		h.written = want + limit/8
 		h.conn.raw.SetWriteDeadline(time.Unix(0, h.written))
 	}
-	_, err := h.tls.Write(h.out)
+	err := h.conn.raw.writeTLS(h.tls, h.out)
 	h.out = h.out[:0]
 	return err
 }

@@ -131,7 +131,10 @@ func ambiguousFields(r *http.Request) (cause string) {
 }
 
 // readBody implements caller.
-func (s *h2) readBody(p []byte) (int, error) {
+func (s *h2) readBody(p []byte, wait bool) (int, error) {
+	if !wait {
+		return 0, errWouldWait
+	}
 	limit := s.x.limits.BodyIdleTimeout
 	if now := time.Now(); now.Sub(s.read) > limit/8 {
 		s.wire.SetReadDeadline(now.Add(limit + limit/8))

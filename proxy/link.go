@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/tenantgate/tenantgate/proxy/wire"
@@ -16,11 +15,10 @@ import (
 // by an uploading goroutine beside it, and interrupt by anybody.
 type link struct {
 	pool   *pool
-	raw    net.Conn
+	raw    *socket
 	tls    *tls.Conn
-	rc     syscall.RawConn // nil when raw has none
-	reused bool            // it has carried an exchange before
-	since  time.Time       // when it was put back
+	reused bool      // it has carried an exchange before
+	since  time.Time // when it was put back
 
 	in     wire.Reader
 	method string // of the request that was sent
@@ -31,10 +29,6 @@ type link struct {
 	until atomic.Int64 // read deadline in force, in nanoseconds since 1970
 	taken int64        // write deadline in force; of the goroutine that writes
 	cut   atomic.Bool  // interrupted: every read and write ends at once
-	probe struct {
-		fn    func(fd uintptr)
-		state socketState
-	}
 }
 
 const (
@@ -48,14 +42,12 @@ var tenantLimits = wire.Limits{Octets: tenantHeadOctets, Fields: tenantHeadField
 // dial makes a new link.
 func (p *pool) dial(ctx context.Context) (*link, error) {
 	d := net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
-	raw, err := d.DialContext(ctx, "tcp", p.address)
+	conn, err := d.DialContext(ctx, "tcp", p.address)
 	if err != nil {
 		return nil, err
 	}
+	raw := newSocket(conn)
 	l := &link{pool: p, raw: raw, tls: tls.Client(raw, p.tls)}
-	if sc, ok := raw.(syscall.Conn); ok {
-		l.rc, _ = sc.SyscallConn()
-	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	if err := l.tls.HandshakeContext(ctx); err != nil {
@@ -102,8 +94,7 @@ func (l *link) write(p []byte) error {
 			l.raw.SetDeadline(past)
 		}
 	}
-	_, err := l.tls.Write(p)
-	return err
+	return l.raw.writeTLS(l.tls, p)
 }
 
 // interrupt ends all reading and writing. The link cannot be used again.
@@ -132,30 +123,10 @@ func (l *link) alive() bool {
 	if l.in.Buffered() > 0 {
 		return false
 	}
-	if l.rc == nil {
-		return true
-	}
-	switch l.pending() {
-	case socketQuiet:
-		return true
-	case socketClosed:
-		return false
-	}
-	// Something came: a new session ticket is harmless and read away by TLS; data is not.
-	l.raw.SetReadDeadline(time.Now().Add(time.Millisecond))
-	l.until.Store(0)
+	l.progress() // a deadline from before may have passed
 	var one [1]byte
-	n, err := l.tls.Read(one[:])
-	ne, ok := err.(net.Error)
-	return n == 0 && ok && ne.Timeout()
+	l.raw.eager = true
+	n, err := l.tls.Read(one[:]) // reads session tickets away
+	l.raw.eager = false
+	return n == 0 && err == errWouldWait
 }
-
-// socketState is what a socket has to say without being read.
-type socketState uint8
-
-const (
-	socketQuiet   socketState = iota
-	socketPending             // octets wait
-	socketHalf                // the other side has closed its half, perhaps behind octets that wait
-	socketClosed              // reset, or closed on both sides
-)

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/tenantgate/tenantgate/pki"
@@ -51,14 +50,13 @@ func (s *Server) Serve(l net.Listener) error {
 type conn struct {
 	server *Server
 	engine *engine
-	raw    net.Conn
+	raw    *socket
 	source string
 	peer   *Peer // nil until the handshake has ended; not changed afterwards
 
 	h1       atomic.Pointer[h1]       // HTTP/1.1 only
 	current  atomic.Pointer[exchange] // HTTP/1.1 only: the one that is being served
 	draining bool                     // of drainH1
-	rc       syscall.RawConn          // nil when raw has none
 	half     time.Time                // of noticeGone: when the caller was first seen to have closed its sending half
 
 	mu   sync.Mutex  // guards live
@@ -67,10 +65,7 @@ type conn struct {
 
 func (s *Server) accept(raw net.Conn) {
 	e := s.currentEngine()
-	c := &conn{server: s, engine: e, raw: raw, source: raw.RemoteAddr().String()}
-	if sc, ok := raw.(syscall.Conn); ok {
-		c.rc, _ = sc.SyscallConn()
-	}
+	c := &conn{server: s, engine: e, raw: newSocket(raw), source: raw.RemoteAddr().String()}
 	s.mu.Lock()
 	full := len(s.conns) >= e.limits.MaxConnections
 	if !full {
@@ -155,9 +150,9 @@ func (s *Server) refuseHandshake(c *conn, tc *tls.Conn, err error) {
 
 // linger closes a connection so that the alert before it arrives: closing with unread octets would reset the connection, and a TLS 1.3 caller, who has
 // sent its request by then, would see that in place of the alert.
-func linger(raw net.Conn) {
+func linger(raw *socket) {
 	defer raw.Close()
-	if tcp, ok := raw.(*net.TCPConn); ok && tcp.CloseWrite() == nil {
+	if tcp, ok := raw.Conn.(*net.TCPConn); ok && tcp.CloseWrite() == nil {
 		raw.SetReadDeadline(time.Now().Add(lingerTime))
 		io.Copy(io.Discard, io.LimitReader(raw, 64<<10))
 	}

@@ -114,10 +114,10 @@ const (
 func (s *Server) noticeGone(now time.Time) {
 	for _, c := range s.connections() {
 		x := c.current.Load()
-		if x == nil || c.rc == nil {
+		if x == nil {
 			continue
 		}
-		switch peek(c.rc) {
+		switch c.raw.state() {
 		case socketClosed:
 			x.interrupt(errCallerGone)
 		case socketHalf:

@@ -47,14 +47,14 @@ func (u *upload) begin(x *exchange) {
 func (u *upload) none() bool { return u.x.req.Length == 0 }
 
 // read takes a piece of the body from the caller.
-func (u *upload) read(p []byte) (int, error) {
-	n, err := u.x.caller.readBody(p)
+func (u *upload) read(p []byte, wait bool) (int, error) {
+	n, err := u.x.caller.readBody(p, wait)
 	u.count += int64(n)
 	if u.limit >= 0 && u.count > u.limit {
 		n, err = 0, errBodyTooLarge
 	}
 	switch {
-	case err == nil, err == io.EOF, u.stopped.Load():
+	case err == nil, err == io.EOF, err == errWouldWait, u.stopped.Load():
 		return n, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = errBodySlow
@@ -76,11 +76,11 @@ func (u *upload) gather() error {
 	n := int(u.x.req.Length)
 	u.started = true
 	u.kept = *keptBuffers.Get().(*[]byte)
-	if cap(u.kept) < n {
-		u.kept = make([]byte, 0, n)
+	if cap(u.kept) < n+slack {
+		u.kept = make([]byte, 0, n+slack)
 	}
 	for len(u.kept) < n {
-		m, err := u.read(u.kept[len(u.kept):n])
+		m, err := u.read(u.kept[len(u.kept):cap(u.kept)], true)
 		u.kept = u.kept[:len(u.kept)+m]
 		if err == io.EOF {
 			break
@@ -91,12 +91,15 @@ func (u *upload) gather() error {
 	}
 	if !u.x.caller.bodyDone() { // the end is there, and must be seen for the connection to go on
 		var one [1]byte
-		if _, err := u.read(one[:]); err != io.EOF {
+		if _, err := u.read(one[:], true); err != io.EOF {
 			return err
 		}
 	}
 	return nil
 }
+
+// slack is room behind a body for what may come with it.
+const slack = 64
 
 func (u *upload) keep(p []byte) {
 	if !u.whole {
@@ -135,9 +138,15 @@ func (u *upload) pump(l *link) {
 	buf := wire.GetBuffer()
 	defer wire.PutBuffer(buf)
 	chunked := u.x.req.Length < 0
+	room := buf[wire.ChunkHead : len(buf)-2]
 	for {
-		n, err := u.read(buf[wire.ChunkHead : len(buf)-2])
-		u.keep(buf[wire.ChunkHead : wire.ChunkHead+n])
+		n, err := u.read(room, true)
+		for err == nil && len(room)-n >= minRoom { // what is at hand goes with it
+			var m int
+			m, err = u.read(room[n:], false)
+			n += m
+		}
+		u.keep(room[:n])
 		if n > 0 {
 			data := buf[wire.ChunkHead : wire.ChunkHead+n]
 			if chunked {
@@ -158,7 +167,8 @@ func (u *upload) pump(l *link) {
 			}
 			u.ok.Store(true)
 			return
-		case err != nil: // the tenant must not take half a body for a whole one
+		case err == errWouldWait, err == nil:
+		default: // the tenant must not take half a body for a whole one
 			l.interrupt()
 			return
 		}

@@ -185,7 +185,7 @@ func (p *pool) prune(now time.Time) {
 	var old []*link
 	p.idleMu.Lock()
 	p.idle = slices.DeleteFunc(p.idle, func(l *link) bool {
-		gone := now.Sub(l.since) > idleLinkLife || l.rc != nil && l.pending() == socketClosed
+		gone := now.Sub(l.since) > idleLinkLife || l.raw.state() != socketOpen
 		if gone {
 			old = append(old, l)
 		}

@@ -103,24 +103,38 @@ func (b *Body) fail(err error) error {
 	return err
 }
 
-// data reads once: from the buffer, or straight from the connection into p.
+// data reads once: from the buffer, or straight from the connection into p. All of p may be written to: what follows the body, if it comes with it, goes
+// from there to the buffer, so that nobody takes it for something else.
 func (b *Body) data(p []byte) (n int, err error) {
-	if b.state != bodyUntilClose && int64(len(p)) > b.remain {
-		p = p[:b.remain]
-	}
-	r := b.r
-	if r.r < r.w {
+	r, bounded := b.r, b.state != bodyUntilClose
+	switch {
+	case r.r < r.w:
+		if bounded && int64(len(p)) > b.remain {
+			p = p[:b.remain]
+		}
 		n = copy(p, r.buf[r.r:r.w])
 		r.r += n
-	} else { // the buffer may still hold the head: it is left alone
+	case bounded && int64(len(p)) == b.remain && len(p) > 1: // what follows would stay where nobody sees it
+		n, err = r.src.Read(p[:len(p)-1])
+	case bounded && b.remain == 1 && len(p) == 1:
+		var more [64]byte
+		if n, err = r.src.Read(more[:]); n > len(p) {
+			r.push(more[len(p):n])
+		}
+		n = copy(p, more[:n])
+	default:
 		n, err = r.src.Read(p)
-		if n > 0 {
-			err = nil
-		} else if err == nil {
-			err = io.ErrNoProgress
+		if bounded && int64(n) > b.remain {
+			r.push(p[b.remain:n])
+			n = int(b.remain)
 		}
 	}
-	if b.state == bodyUntilClose {
+	if n > 0 {
+		err = nil
+	} else if err == nil {
+		err = io.ErrNoProgress
+	}
+	if !bounded {
 		if err == io.EOF {
 			b.state, err = bodyDone, nil
 		}

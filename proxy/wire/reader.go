@@ -157,6 +157,19 @@ func (r *Reader) head(l Limits, trailer bool) (string, error) {
 	}
 }
 
+// push puts octets that were received into the empty buffer. It goes behind what is there, which may be a head that is still in use.
+func (r *Reader) push(p []byte) {
+	if len(r.buf)-r.w < len(p) {
+		if r.buf = nil; len(p) <= smallBuffer { // strings into the old one keep it alive
+			r.buf = getSmall()
+		} else {
+			r.buf = make([]byte, len(p))
+		}
+		r.r, r.w = 0, 0
+	}
+	r.w += copy(r.buf[r.w:], p)
+}
+
 // detach separates the buffer from the reader, so that strings into it stay valid while a body is read. What has been received and not consumed moves to
 // a buffer of the reader's own. The caller must give the old one back with put.
 func (r *Reader) detach() []byte {

@@ -1,0 +1,96 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"net"
+	"sync"
+	"syscall"
+)
+
+// socket is a connection below TLS. crypto/tls writes each record by itself; a socket gathers the records of one large write into one system call.
+// It can also be read for what is there, without waiting.
+type socket struct {
+	net.Conn
+	rc     syscall.RawConn // nil when the connection has none
+	eager  bool            // Read does not wait; of the goroutine that reads
+	reader tryReader
+
+	mu     sync.Mutex // guards what follows; held while writing, so that nothing overtakes what was gathered
+	gather bool
+	held   []byte
+}
+
+// tlsRecord is the most that one TLS record holds (RFC 8446, section 5.1).
+const tlsRecord = 16 << 10
+
+// gathered is room for the records of the largest buffers that are written, with what TLS adds to them.
+const gathered = 68 << 10
+
+var gatherBuffers = sync.Pool{New: func() any { return new([gathered]byte) }}
+
+func newSocket(c net.Conn) *socket {
+	s := &socket{Conn: c}
+	if sc, ok := c.(syscall.Conn); ok {
+		s.rc, _ = sc.SyscallConn()
+	}
+	return s
+}
+
+// Read implements net.Conn for TLS.
+func (s *socket) Read(p []byte) (int, error) {
+	if s.eager {
+		return s.tryRead(p)
+	}
+	return s.Conn.Read(p)
+}
+
+// errWouldWait is that nothing is there to be read. To crypto/tls it is a timeout, after which reading may go on.
+var errWouldWait net.Error = wouldWait{}
+
+type wouldWait struct{}
+
+func (wouldWait) Error() string   { return "nothing has been received" }
+func (wouldWait) Timeout() bool   { return true }
+func (wouldWait) Temporary() bool { return true }
+
+// Write implements net.Conn for TLS.
+func (s *socket) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gather {
+		s.held = append(s.held, p...)
+		return len(p), nil
+	}
+	return s.Conn.Write(p)
+}
+
+// writeTLS writes p to t, whose connection s is. It must not be called concurrently with itself.
+func (s *socket) writeTLS(t *tls.Conn, p []byte) error {
+	if len(p) <= tlsRecord {
+		_, err := t.Write(p)
+		return err
+	}
+	buf := gatherBuffers.Get().(*[gathered]byte)
+	defer gatherBuffers.Put(buf)
+	s.mu.Lock()
+	s.gather, s.held = true, buf[:0]
+	s.mu.Unlock()
+	_, err := t.Write(p)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := s.held
+	s.gather, s.held = false, nil
+	if _, werr := s.Conn.Write(held); werr != nil {
+		return werr
+	}
+	return err
+}
+
+// socketState is how much of a connection is left.
+type socketState uint8
+
+const (
+	socketOpen   socketState = iota
+	socketHalf               // the other side has closed its half
+	socketClosed             // reset, or closed on both sides
+)
