@@ -9,11 +9,12 @@ import (
 )
 
 // Trust is a set of believed roots and of the intermediates that help to reach them. It never falls back to the system's
-// roots: without roots there is no Trust. Immutable and safe for concurrent use; replace it whole.
+// roots: without roots there is no Trust. Immutable but for what it remembers, and safe for concurrent use; replace it whole.
 type Trust struct {
 	roots, intermediates []*x509.Certificate
 	rootPool, helperPool *x509.CertPool
 	generation           string
+	verified             verified
 }
 
 // LoadTrust reads roots and intermediates (the latter may be empty), PEM or DER. It refuses a file without certificates, anything

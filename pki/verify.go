@@ -63,7 +63,8 @@ const maxPresented = 128
 //
 // A panic inside crypto/x509 (there was one in 2025: GO-2025-4013) is a refusal with reason Unverifiable, because one
 // caller's certificate must not stop the process for all. Safe for concurrent use; allocates; two signature
-// verifications for a certificate of our own CA.
+// verifications for a certificate of our own CA, when it is shown for the first time and without crls: a chain that was
+// acceptable is known for as long as every certificate of its path is valid.
 func (t *Trust) VerifyClient(chain []*x509.Certificate, now time.Time, crls ...*x509.RevocationList) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -75,6 +76,10 @@ func (t *Trust) VerifyClient(chain []*x509.Certificate, now time.Time, crls ...*
 	}
 	if len(chain) > maxPresented {
 		return &RejectedError{Reason: ChainTooLong, Detail: fmt.Sprintf("%d certificates were presented, %d are the most", len(chain), maxPresented)}
+	}
+	key, cacheable := chainKey(chain)
+	if cacheable = cacheable && len(crls) == 0; cacheable && t.verified.holds(key, now) {
+		return nil
 	}
 	leaf := chain[0]
 	if err := checkLeaf(leaf, now); err != nil {
@@ -88,6 +93,9 @@ func (t *Trust) VerifyClient(chain []*x509.Certificate, now time.Time, crls ...*
 	var last error
 	for _, path := range paths {
 		if last = checkPath(path, now, crls); last == nil {
+			if cacheable {
+				t.verified.add(key, path)
+			}
 			return nil
 		}
 	}
