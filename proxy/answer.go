@@ -11,12 +11,12 @@ import (
 )
 
 // inform passes an interim answer (1xx) on.
-func (x *exchange) inform(l *link) error {
+func (x *exchange) inform(l *link, tok token.Token) error {
 	if x.req.Minor == 0 {
 		return nil
 	}
 	x.caller.begin(l.resp.Status, l.resp.Reason)
-	x.fields(&l.resp, "")
+	x.fields(&l.resp, tok)
 	return x.caller.interim()
 }
 
@@ -24,7 +24,7 @@ func (x *exchange) inform(l *link) error {
 func (x *exchange) answer(l *link, tok token.Token) {
 	a, r, c := &x.access, &l.resp, x.caller
 	c.begin(r.Status, r.Reason)
-	x.fields(r, tok.Value.Reveal())
+	x.fields(r, tok)
 	c.field("X-Request-Id", a.RequestID)
 	if !x.upload.settle() {
 		c.last() // an answer that begins before the request's body has ended is the last on its connection
@@ -39,10 +39,10 @@ func (x *exchange) answer(l *link, tok token.Token) {
 	x.committed, x.passing, a.Status = true, true, r.Status
 	start := x.server.cfg.Now()
 	l.body.Reset(&l.in, r.Length, tenantLimits)
-	l.patience(x.decision.Route.IdleTimeout)
+	l.patience(x.decision.Route.IdleTimeout, true)
 	err := x.copyBody(l)
 	if err == nil {
-		err = c.finish(x.trailer(l))
+		err = c.finish(x.trailer(l, tok))
 		if err != nil {
 			err = callerError{err}
 		}
@@ -59,13 +59,11 @@ func (x *exchange) answer(l *link, tok token.Token) {
 }
 
 // fields copies what may go to the caller: no cookie, nothing of the connection, and nothing that holds the token, should the tenant reflect it.
-func (x *exchange) fields(r *wire.Response, secret string) {
+func (x *exchange) fields(r *wire.Response, tok token.Token) {
 	for i := range r.Fields {
-		f := &r.Fields[i]
-		if !tenantHeaderPasses(f.Name) || r.Conn.Drops(f.Name) || secret != "" && len(f.Value) >= len(secret) && strings.Contains(f.Value, secret) {
-			continue
+		if f := &r.Fields[i]; tenantFieldPasses(f, tok) && !r.Conn.Drops(f.Name) {
+			x.caller.field(f.Name, f.Value)
 		}
-		x.caller.field(f.Name, f.Value)
 	}
 	if r.Length == -1 && r.Status >= 200 {
 		if names := passingNames(r.Fields.Get("Trailer"), tenantHeaderPasses); names != "" {
@@ -75,27 +73,37 @@ func (x *exchange) fields(r *wire.Response, secret string) {
 }
 
 // trailer is what may pass of the trailer section of the tenant's answer.
-func (x *exchange) trailer(l *link) []wire.Field {
+func (x *exchange) trailer(l *link, tok token.Token) []wire.Field {
 	t := l.body.Trailer[:0]
 	for _, f := range l.body.Trailer {
-		if tenantHeaderPasses(f.Name) {
+		if tenantFieldPasses(&f, tok) {
 			t = append(t, f)
 		}
 	}
 	return t
 }
 
+// tenantFieldPasses reports whether a field of the tenant's may go to the caller, who must not learn the token.
+func tenantFieldPasses(f *wire.Field, tok token.Token) bool {
+	secret := tok.Value.Reveal()
+	return tenantHeaderPasses(f.Name) && (len(f.Value) < len(secret) || !strings.Contains(f.Value, secret))
+}
+
 // callerError is a failure to write to the caller, as against one to read from the tenant.
 type callerError struct{ error }
+
+func (e callerError) Unwrap() error { return e.error }
 
 // copyBody streams the answer. What the tenant has sent is not held back: before it waits for more, what it has goes out.
 func (x *exchange) copyBody(l *link) error {
 	more := false // there may be more at hand
 	for !l.body.Done() {
 		room := x.caller.room()
-		l.raw.eager = more
+		if more {
+			l.raw.mode = readEager
+		}
 		n, err := l.body.Read(room)
-		l.raw.eager = false
+		l.raw.mode = readWaits
 		if n > 0 {
 			if werr := x.caller.wrote(n); werr != nil {
 				return callerError{werr}
@@ -122,6 +130,8 @@ func (x *exchange) copyBody(l *link) error {
 func (x *exchange) breakOff(err error) {
 	a := &x.access
 	switch o, cause, ok := x.interrupted(); {
+	case isCallerError(err) && isTimeout(err) && (!ok || o == record.CallerGone):
+		a.Outcome, a.Cause = record.SlowCaller, "the caller did not take the answer in time"
 	case ok:
 		a.Outcome, a.Cause = o, cause
 	case isCallerError(err):

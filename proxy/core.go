@@ -29,24 +29,19 @@ type Request struct {
 	Method string
 	Target string // request target in origin form, byte for byte
 	Length int64  // octets of the body, -1 when it is chunked
-	Fields Fields
+	Fields wire.Fields
 }
 
 // maxMethod bounds a method, in octets.
 const maxMethod = 32
-
-// Fields reads header fields. A *wire.Fields is one, and http.Header.
-type Fields interface {
-	// Get returns the first value of the field with this canonical name, or "".
-	Get(name string) string
-}
 
 // Decision is what Decide found, as far as it came. It is meant to be reused: its buffers are kept.
 type Decision struct {
 	Outcome record.Outcome // record.Served: go on
 	Cause   string         // for the record, never for the caller
 
-	Binding *identity.Binding
+	Named   string            // whom the certificate is bound to, also when it is not accepted; for the record
+	Binding *identity.Binding // nil unless the certificate is accepted
 	Route   *identity.RouteEntry
 	Allow   []string // for method_not_allowed: the methods that the path has
 
@@ -93,8 +88,12 @@ func (c *Core) identify(snap *identity.Snapshot, r *Request, d *Decision) {
 	b, err := identify(snap, c.Trust(), r.Peer, c.now())
 	if err != nil {
 		d.deny(record.Unidentified, err.Error())
+		if b, ok := snap.Binding(r.Peer.Fingerprint); ok {
+			d.Named = b.Identity.Name
+		}
 		return
 	}
+	d.Named = b.Identity.Name
 	d.Binding = b
 	if b.Identity.Disabled {
 		d.deny(record.Denied, "identity is disabled")
@@ -146,16 +145,13 @@ func (c *Core) authorize(snap *identity.Snapshot, r *Request, d *Decision) {
 		d.deny(record.Denied, "identity does not hold the role of the route")
 		return
 	}
-	for _, name := range methodOverrides {
-		if m := r.Fields.Get(name); m != "" && !allowsMethod(entry.Route, m) {
+	for i := range r.Fields {
+		if f := &r.Fields[i]; overridesMethod(f.Name) && callerHeaderPasses(f.Name) && !allowsMethod(entry.Route, f.Value) {
 			d.deny(record.Denied, "a header asks for a method that the route does not have")
 			return
 		}
 	}
 }
-
-// methodOverrides are headers by which a request asks to be taken for another method: what was judged must be what is done.
-var methodOverrides = [...]string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}
 
 func allowsMethod(r *identity.Route, method string) bool {
 	if len(r.Methods) == 0 {

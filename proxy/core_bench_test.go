@@ -1,12 +1,12 @@
 package proxy_test
 
 import (
-	"net/http"
 	"testing"
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/proxy"
 	"github.com/tenantgate/tenantgate/proxy/record"
+	"github.com/tenantgate/tenantgate/proxy/wire"
 )
 
 // BenchmarkDecide is the decision of an allowed request: certificate, path, query, route and role.
@@ -28,7 +28,7 @@ func BenchmarkDecide(b *testing.B) {
 		Method: "POST",
 		Target: "/http/orders/4711/items?$top=1&language=EN",
 		Length: 1024,
-		Fields: http.Header{"Content-Type": {"application/json"}},
+		Fields: wire.Fields{{Name: "Content-Type", Value: "application/json"}},
 	}
 	var d proxy.Decision
 	core.Decide(&req, &d)

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/tenantgate/tenantgate/proxy/record"
@@ -17,9 +18,9 @@ import (
 // caller is a wire engine's side of one exchange: where the body of the request comes from and where the answer goes. It belongs to the goroutine of the
 // exchange, except readBody, bodyTrailer and bodyDone while an upload is under way, and stopReading, which anybody may call while the exchange runs.
 type caller interface {
-	// readBody reads the body, bounded in pace: io.EOF at its end, os.ErrDeadlineExceeded when the caller has stopped sending. Unless it is to wait it
+	// readBody reads the body: io.EOF at its end, os.ErrDeadlineExceeded when nothing came within the limit. With a limit of 0 it does not wait, and
 	// returns errWouldWait when nothing is at hand.
-	readBody(p []byte, wait bool) (int, error)
+	readBody(p []byte, limit time.Duration) (int, error)
 	// bodyDone reports whether the body was read to its end.
 	bodyDone() bool
 	// bodyTrailer is the trailer section, after the io.EOF of readBody.
@@ -40,8 +41,10 @@ type caller interface {
 	wrote(n int) error
 	flush() error
 	finish(trailer []wire.Field) error
-	// last has the connection end behind this answer, as far as the protocol knows such a thing. It must be called before head.
+	// last has the connection end behind this answer, if it carries one exchange after another. farewell has it end in any case, when those that it
+	// carries besides have ended. Both must be called before head.
 	last()
+	farewell()
 
 	// stopReading makes readBody return at once.
 	stopReading()
@@ -56,6 +59,8 @@ type exchange struct {
 	req    *wire.Request
 	proto  string // "HTTP/1.1"
 
+	gathers bool // small bodies are received before the tenant is asked: see upload
+
 	access    record.Access
 	id        [record.RequestIDLen]byte
 	ask       Request
@@ -64,12 +69,18 @@ type exchange struct {
 	committed bool // a final status has been sent
 	passing   bool // it was the tenant's: what follows is the tenant's answer
 
-	objection string // of the engine, against the request as a whole: it is malformed
-	held      *link  // the connection to the tenant that is in use
+	objection objection
+	held      *link // the connection to the tenant that is in use
 
 	ended atomic.Pointer[error]              // why the exchange was ended from outside, nil while nobody did
 	link  atomic.Pointer[link]               // held, for others: whoever takes it out interrupts it
 	wait  atomic.Pointer[context.CancelFunc] // ends the wait for a token or a connection
+}
+
+// objection is what an engine has against a request as a whole.
+type objection struct {
+	outcome record.Outcome
+	cause   string // "" for none
 }
 
 // serve is the way of a request: identify, authorize, limit, credential, forward, record. Nothing that was received reaches a tenant in any other way,
@@ -96,7 +107,6 @@ func (x *exchange) serve() (whole bool) {
 
 func (x *exchange) begin() {
 	x.committed, x.passing = false, false
-	x.ended.Store(nil)
 	id := record.AppendRequestID(x.id[:0])
 	x.access = record.Access{
 		Time: x.server.cfg.Now(), RequestID: unsafe.String(&id[0], len(id)), Protocol: x.proto, Source: x.conn.source,
@@ -114,21 +124,30 @@ func (x *exchange) end(whole *bool) {
 	}
 	x.hangUp()
 	x.upload.end()
-	x.server.inFlight.Add(-1)
 	x.access.BytesIn = x.upload.count
 	x.access.Duration = x.server.cfg.Now().Sub(x.access.Time)
 	x.server.cfg.Log.Append(&x.access)
+	x.server.inFlight.Add(-1) // Shutdown may end the log now
 	*whole = x.access.Outcome == record.Served || x.committed && !x.passing
+}
+
+// forget lets go of all that belonged to the exchange, so that its memory can serve another one.
+func (x *exchange) forget() {
+	x.server, x.conn, x.limits, x.caller, x.req, x.held = nil, nil, nil, nil, nil, nil
+	x.access, x.ask = record.Access{}, Request{}
+	x.decision = Decision{path: rawPath{decoded: x.decision.path.decoded[:0], folded: x.decision.path.folded[:0]}}
+	x.upload.begin(nil)
+	x.ended.Store(nil)
 }
 
 // decide asks the core.
 func (x *exchange) decide() {
 	x.ask = Request{
-		Peer: x.conn.peer, Host: x.req.Host, Method: x.req.Method, Target: x.req.Target, Length: x.req.Length, Fields: &x.req.Fields,
+		Peer: x.conn.peer, Host: x.req.Host, Method: x.req.Method, Target: x.req.Target, Length: x.req.Length, Fields: x.req.Fields,
 	}
 	d := &x.decision
-	if x.objection != "" {
-		d.deny(record.Malformed, x.objection)
+	if x.objection.cause != "" {
+		d.deny(x.objection.outcome, x.objection.cause)
 	} else {
 		x.server.core.Decide(&x.ask, d)
 	}
@@ -137,9 +156,7 @@ func (x *exchange) decide() {
 	if a.Path == "" {
 		a.Path, _, _ = splitTarget(x.ask.Target)
 	}
-	if d.Binding != nil {
-		a.Identity = d.Binding.Identity.Name
-	}
+	a.Identity = d.Named
 	if d.Route != nil {
 		a.Route, a.Tenant = d.Route.Route.Name, d.Route.Tenant.Name
 	}
@@ -167,8 +184,10 @@ func (x *exchange) refuse(outcome record.Outcome, cause string) {
 	c.begin(a.Status, http.StatusText(a.Status))
 	c.field("X-Request-Id", a.RequestID)
 	switch outcome {
-	case record.Unidentified, record.Malformed, record.Misdirected, record.SlowCaller, record.BodyTooLarge, record.RevokedInFlight:
-		c.last() // nothing more is worth reading from here
+	case record.Unidentified, record.RevokedInFlight:
+		c.farewell() // nothing more is worth reading from here
+	case record.Malformed, record.Misdirected, record.SlowCaller, record.BodyTooLarge:
+		c.last()
 	case record.MethodNotAllowed:
 		c.field("Allow", strings.Join(x.decision.Allow, ", "))
 	case record.Limited, record.Unrecorded:
@@ -204,7 +223,11 @@ func (x *exchange) write(p []byte) error {
 	return nil
 }
 
-var errCallerGone = errors.New("the caller closed the connection")
+// Why an exchange is ended from outside, but for its certificate or identity: see cutError.
+var (
+	errCallerGone = errors.New("the caller closed the connection")
+	errStopping   = errors.New("the server stopped before the tenant's answer had ended")
+)
 
 // interrupt ends an exchange from outside: whatever it waits for from the tenant or the token server, it waits no longer. The first cause stays.
 func (x *exchange) interrupt(cause error) {
@@ -239,8 +262,11 @@ func (x *exchange) interrupted() (record.Outcome, string, bool) {
 		return record.Served, "", false
 	}
 	var cut *cutError
-	if errors.As(*cause, &cut) {
+	switch {
+	case errors.As(*cause, &cut):
 		return record.RevokedInFlight, cut.cause, true
+	case *cause == errStopping:
+		return record.Timeout, errStopping.Error(), true
 	}
 	return record.CallerGone, (*cause).Error(), true
 }

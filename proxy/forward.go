@@ -65,7 +65,7 @@ func (x *exchange) forward() {
 			x.fail(record.TenantBroken, err)
 			return
 		}
-		if l.resp.Status == http.StatusUnauthorized && source.Reject(tok) && !a.Retried && x.upload.settle() && x.upload.replayable() {
+		if l.resp.Status == http.StatusUnauthorized && source.Reject(tok) && !a.Retried && x.upload.settleSoon() && x.upload.replayable() {
 			a.Retried, stale = true, false
 			x.drain(l)
 			continue
@@ -143,10 +143,10 @@ var (
 
 // roundTrip sends the request and waits for the head of the final answer. Interim answers go to the caller.
 func (x *exchange) roundTrip(l *link, tok token.Token) error {
-	l.patience(x.decision.Route.ResponseTimeout)
+	l.patience(x.decision.Route.ResponseTimeout, false)
 	l.method = x.req.Method
 	u := &x.upload
-	received := u.started // whole: by gather, or by an attempt before this one
+	received := u.started && u.x.caller.bodyDone() // by gather, or by an attempt before this one
 	buf := wire.GetBuffer()
 	out := x.appendHead(buf[:0], tok)
 	var err error
@@ -176,11 +176,11 @@ func (x *exchange) roundTrip(l *link, tok token.Token) error {
 	switch {
 	case u.none() || received:
 	case expect: // the tenant says, within a second, whether it wants the body
-		l.patience(expectTimeout)
+		l.patience(expectTimeout, false)
 	default:
 		u.stream(l)
 	}
-	for {
+	for interim := 0; ; interim++ {
 		err := l.in.ReadResponse(&l.resp, l.method, tenantLimits)
 		if expect && isTimeout(err) && x.ended.Load() == nil {
 			l.until.Store(0)
@@ -190,15 +190,19 @@ func (x *exchange) roundTrip(l *link, tok token.Token) error {
 		switch {
 		case err != nil:
 			return x.stale(l, err)
+		case x.ended.Load() != nil: // in the same moment: then it is not served
+			return errCallerGone
 		case !l.resp.Informational():
 			x.access.TenantStatus = l.resp.Status
 			return nil
+		case interim == maxInterim:
+			return errors.New("the tenant sends interim answers without end")
 		case l.resp.Status == http.StatusSwitchingProtocols:
 			return errors.New("the tenant switched protocols without being asked")
 		case l.resp.Status == http.StatusContinue:
 			if expect {
 				expect = false
-				l.patience(x.decision.Route.ResponseTimeout)
+				l.patience(x.decision.Route.ResponseTimeout, false)
 				if err := x.caller.proceed(); err != nil {
 					x.interrupt(errCallerGone)
 					return err
@@ -206,13 +210,16 @@ func (x *exchange) roundTrip(l *link, tok token.Token) error {
 				u.stream(l)
 			}
 		default:
-			if err := x.inform(l); err != nil {
+			if err := x.inform(l, tok); err != nil {
 				x.interrupt(errCallerGone)
 				return err
 			}
 		}
 	}
 }
+
+// maxInterim bounds the interim answers (1xx) to one request.
+const maxInterim = 100
 
 // expectTimeout is how long a tenant may take to say that it wants a body, before it gets it unasked (RFC 9110, section 10.1.1).
 const expectTimeout = time.Second
@@ -269,7 +276,7 @@ func (x *exchange) appendHead(dst []byte, tok token.Token) []byte {
 	case q.Length > 0 || q.Method == http.MethodPost || q.Method == http.MethodPut || q.Method == http.MethodPatch:
 		dst = wire.AppendLength(dst, q.Length)
 	}
-	if q.Expect && q.Length != 0 && !x.upload.started {
+	if q.Expect && q.Length != 0 && !x.caller.bodyDone() {
 		dst = append(dst, "Expect: 100-continue\r\n"...)
 	}
 	return append(dst, "\r\n"...)

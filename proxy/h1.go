@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,16 +15,14 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/wire"
 )
 
-// h1 speaks HTTP/1.1 with one caller, in one goroutine: between the request's first octet and the answer's last, a request without a body, or with one that
-// may be kept, changes no goroutine. While the connection idles it holds no buffer.
+// h1 speaks HTTP/1.1 with one caller, in one goroutine: between the request's first octet and the answer's last, a request without a body, or with a small
+// one, changes no goroutine. While the connection idles it holds no buffer.
 type h1 struct {
 	conn   *conn
 	engine *engine
 	tls    *tls.Conn
 	in     wire.Reader
-	req    wire.Request
-	body   wire.Body
-	x      exchange
+	*turn  // nil while no request is being read or served
 
 	phase   h1Phase
 	first   bool        // no request has come yet
@@ -37,10 +35,20 @@ type h1 struct {
 	out     []byte // what has gathered for the caller; within buf
 	buf     *[wire.BufferSize]byte
 	coding  h1Coding
-	closing bool // the connection ends behind this answer
+	closing bool  // the connection ends behind this answer
+	broken  error // of writing to the caller
 }
 
-// h1Phase is what is awaited from the caller, and so how long.
+// turn is what one request needs.
+type turn struct {
+	req  wire.Request
+	body wire.Body
+	x    exchange
+}
+
+var turns = sync.Pool{New: func() any { return new(turn) }}
+
+// h1Phase is what is awaited from the caller.
 type h1Phase uint8
 
 const (
@@ -61,32 +69,22 @@ const (
 func (e *engine) serveH1(c *conn, tc *tls.Conn) {
 	h := &h1{conn: c, engine: e, tls: tc, first: true}
 	h.in.Init(h)
-	h.x = exchange{server: e.server, conn: c, limits: &e.limits, caller: h, req: &h.req}
 	c.h1.Store(h)
 	defer h.close()
 	for h.serveNext() {
 	}
 }
 
-// Read implements io.Reader for the wire. Deadlines are put off in steps, because that costs as much as a small read.
+// Read implements io.Reader for the wire.
 func (h *h1) Read(p []byte) (int, error) {
-	l := &h.engine.limits
-	switch {
-	case h.phase == awaitHead:
-		if !h.timed { // most heads are complete by now, and no deadline is moved for them
-			h.timed = true
-			h.setRead(time.Now().Add(l.HeaderTimeout).UnixNano())
-		}
-	case h.phase == awaitBody:
-		h.extendRead(l.BodyIdleTimeout)
-	case h.first:
-		h.extendRead(l.HeaderTimeout)
-	default:
-		h.extendRead(l.IdleTimeout)
+	if h.phase == awaitHead && !h.timed { // most heads are complete by now, and no deadline is moved for them
+		h.timed = true
+		h.setRead(time.Now().Add(h.engine.limits.HeaderTimeout).UnixNano())
 	}
 	return h.tls.Read(p)
 }
 
+// extendRead puts the read deadline off, in steps, because that costs as much as a small read.
 func (h *h1) extendRead(limit time.Duration) {
 	want := time.Now().UnixNano() + int64(limit)
 	if h.until < want || h.until > want+int64(limit)/4 {
@@ -102,45 +100,86 @@ func (h *h1) setRead(until int64) {
 	}
 }
 
+// await blocks until some of the next request is there.
+func (h *h1) await() error {
+	h.phase, h.timed = awaitRequest, false
+	if h.in.Buffered() > 0 {
+		return nil
+	}
+	raw := h.conn.raw
+	raw.mode = readDry // the next request may have come with the one before
+	err := h.in.Receive()
+	raw.mode = readWaits
+	if err != errWouldWait {
+		return err
+	}
+	h.in.Release()
+	l := &h.engine.limits
+	switch {
+	case h.engine.server.draining.Load():
+		h.setRead(time.Now().Add(drainIdle).UnixNano())
+	case h.first:
+		h.extendRead(l.HeaderTimeout)
+	default:
+		h.extendRead(l.IdleTimeout)
+	}
+	h.idling.Store(true)
+	err = raw.await()
+	h.idling.Store(false)
+	if err == nil && raw.wholeRecord() {
+		err = h.in.Receive()
+	}
+	return err
+}
+
 // serveNext serves one request. It reports whether another one may follow on the connection.
 func (h *h1) serveNext() bool {
-	h.phase = awaitRequest
-	h.idling.Store(true)
-	if h.engine.server.draining.Load() && h.in.Buffered() == 0 {
-		h.setRead(time.Now().Add(drainIdle).UnixNano())
-	}
-	err := h.in.Wait()
-	h.idling.Store(false)
-	if err != nil {
+	if h.await() != nil {
 		return false
 	}
 	h.first = false
-	h.phase, h.timed = awaitHead, false
+	h.turn = turns.Get().(*turn)
+	defer h.endTurn()
+	h.phase = awaitHead
 	if err := h.in.ReadRequest(&h.req, h.headLimits()); err != nil {
 		h.unreadable(err)
 		return false
 	}
-	defer h.req.Release()
 	h.phase = awaitBody
 	h.body.Reset(&h.in, h.req.Length, h.headLimits())
 	h.closing = !h.req.Persistent() || h.engine.server.draining.Load()
-	h.x.proto = "HTTP/1.1"
-	if h.req.Minor == 0 {
-		h.x.proto = "HTTP/1.0"
+	x := &h.x
+	x.server, x.conn, x.limits, x.caller, x.req, x.gathers = h.engine.server, h.conn, &h.engine.limits, h, &h.req, true
+	if x.proto = "HTTP/1.1"; h.req.Minor == 0 {
+		x.proto = "HTTP/1.0"
 	}
-	h.conn.current.Store(&h.x)
-	whole := h.x.serve()
-	h.conn.current.Store(nil)
+	x.ended.Store(nil)
+	h.conn.enter(x)
+	whole := x.serve()
+	h.conn.leave(x)
 	h.giveBuffer()
 	switch {
-	case !whole: // no closure alert: the caller must not take what it has for the end
+	case !whole && h.coding == codingClose: // the end of the stream is the end of the body: it must not look like a good one
+		h.conn.reset()
+		return false
+	case !whole: // no closure alert, for the same reason
 		h.conn.raw.Close()
 		return false
-	case h.closing || h.x.ended.Load() != nil:
+	case h.closing || x.ended.Load() != nil:
 		h.linger()
 		return false
 	}
 	return h.body.Done()
+}
+
+// endTurn gives back what a request needed, with nothing in it that belongs to somebody.
+func (h *h1) endTurn() {
+	t := h.turn
+	h.turn = nil
+	t.req.Release()
+	t.body.Reset(nil, 0, wire.Limits{})
+	t.x.forget()
+	turns.Put(t)
 }
 
 func (h *h1) headLimits() wire.Limits {
@@ -157,7 +196,7 @@ func (h *h1) unreadable(err error) {
 	switch {
 	case errors.As(err, &broken):
 		outcome = violations[broken.Kind]
-	case errors.Is(err, os.ErrDeadlineExceeded) && !h.halted.Load():
+	case isTimeout(err) && !h.halted.Load():
 		outcome, err = record.SlowCaller, errors.New("request head was not complete in time")
 	default:
 		return // gone before it said what it wanted
@@ -165,9 +204,10 @@ func (h *h1) unreadable(err error) {
 	s, now := h.engine.server, h.engine.server.cfg.Now()
 	a := record.Access{
 		Time: now, RequestID: record.NewRequestID(), Protocol: "HTTP/1.1", Source: h.conn.source, Serial: h.conn.peer.Serial,
-		Outcome: outcome, Cause: err.Error(), Status: outcome.Status(),
+		Method: h.req.Method, Host: h.req.Host, Outcome: outcome, Cause: err.Error(), Status: outcome.Status(),
 	}
-	if b, err := identify(s.cfg.Registry.Snapshot(), s.cfg.Trust(), h.conn.peer, now); err == nil {
+	a.Path, _, _ = splitTarget(h.req.Target)
+	if b, ok := s.cfg.Registry.Snapshot().Binding(h.conn.peer.Fingerprint); ok {
 		a.Identity = b.Identity.Name
 	}
 	doc := record.AppendProblem(nil, outcome, a.RequestID)
@@ -210,10 +250,16 @@ func (h *h1) close() {
 }
 
 // readBody implements caller.
-func (h *h1) readBody(p []byte, wait bool) (int, error) {
-	h.conn.raw.eager = !wait
+func (h *h1) readBody(p []byte, limit time.Duration) (int, error) {
+	if limit > 0 {
+		if h.in.Buffered() == 0 {
+			h.extendRead(limit)
+		}
+		return h.body.Read(p)
+	}
+	h.conn.raw.mode = readEager
 	n, err := h.body.Read(p)
-	h.conn.raw.eager = false
+	h.conn.raw.mode = readWaits
 	return n, err
 }
 
@@ -273,6 +319,9 @@ func (h *h1) interim() error {
 // last implements caller.
 func (h *h1) last() { h.closing = true }
 
+// farewell implements caller.
+func (h *h1) farewell() { h.closing = true }
+
 // head implements caller.
 func (h *h1) head(length, announced int64) {
 	h.coding = codingLength
@@ -322,7 +371,7 @@ func (h *h1) wrote(n int) error {
 	} else {
 		h.out = h.out[:at+n]
 	}
-	return nil
+	return h.broken
 }
 
 // flush implements caller.
@@ -336,9 +385,11 @@ func (h *h1) flush() error {
 		h.written = want + limit/8
 		h.conn.raw.SetWriteDeadline(time.Unix(0, h.written))
 	}
-	err := h.conn.raw.writeTLS(h.tls, h.out)
+	if h.broken == nil {
+		h.broken = h.conn.raw.writeTLS(h.tls, h.out)
+	}
 	h.out = h.out[:0]
-	return err
+	return h.broken
 }
 
 // finish implements caller.

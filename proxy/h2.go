@@ -6,10 +6,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/wire"
 )
 
@@ -60,11 +64,39 @@ type h2 struct {
 	req  wire.Request
 	x    exchange
 
-	ended   bool // the body was read to its end
-	read    time.Time
-	written time.Time
-	status  int
-	buf     *[wire.BufferSize]byte
+	mu   sync.Mutex // guards over
+	over bool       // net/http has taken w back
+
+	ended  bool // the body was read to its end
+	status int
+	buf    *[wire.BufferSize]byte
+
+	reading, writing clock
+}
+
+// clock bounds one operation on a stream. A deadline of net/http's would break the stream off when it comes, whether anything is going on or not, and it
+// may be the tenant that is slow: a clock runs only while its operation does. It may be stopped more than once.
+type clock struct {
+	timer *time.Timer
+	stuck atomic.Bool // it has run down
+}
+
+// run starts the clock; at its end, up is called.
+func (c *clock) run(limit time.Duration, up func()) {
+	if c.timer == nil {
+		c.timer = time.AfterFunc(limit, func() {
+			c.stuck.Store(true)
+			up()
+		})
+		return
+	}
+	c.timer.Reset(limit)
+}
+
+func (c *clock) stop() {
+	if c.timer != nil {
+		c.timer.Stop()
+	}
 }
 
 // ServeHTTP takes a request of HTTP/2.
@@ -72,7 +104,12 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := r.Context().Value(connKey{}).(*conn)
 	s := &h2{conn: c, w: w, r: r, wire: http.NewResponseController(w)}
 	x := &s.x
-	*x = exchange{server: e.server, conn: c, limits: &e.limits, caller: s, req: &s.req, proto: r.Proto, objection: ambiguousFields(r)}
+	*x = exchange{server: e.server, conn: c, limits: &e.limits, caller: s, req: &s.req, proto: r.Proto}
+	if limit := e.limits.HeaderFields; countFields(r.Header) > limit {
+		x.objection = objection{record.HeadersTooLarge, "request has too many header fields"}
+	} else if cause := ambiguousFields(r); cause != "" {
+		x.objection = objection{record.Malformed, cause}
+	}
 	s.request()
 	s.ended = r.ContentLength == 0
 	c.enter(x)
@@ -80,12 +117,32 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	whole := x.serve()
 	stop()
 	c.leave(x)
+	s.letGo()
 	if s.buf != nil {
 		wire.PutBuffer(s.buf)
 	}
 	if !whole {
 		panic(http.ErrAbortHandler) // net/http's way to reset the stream
 	}
+}
+
+// onWire does what another goroutine than the handler's has to do on the wire. It does nothing once the exchange has ended: net/http takes the
+// ResponseWriter back then, and using it would end the process.
+func (s *h2) onWire(do func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.over {
+		do()
+	}
+}
+
+// letGo is the last that is done on the wire, but for panicking.
+func (s *h2) letGo() {
+	s.reading.stop()
+	s.writing.stop()
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
 }
 
 // request puts what net/http has read into plain values.
@@ -114,6 +171,13 @@ func (s *h2) request() {
 	}
 }
 
+func countFields(h http.Header) (n int) {
+	for _, values := range h {
+		n += len(values)
+	}
+	return n
+}
+
 // ambiguousFields refuses what HTTP/2 lets through and HTTP/1.1 would read in two ways.
 func ambiguousFields(r *http.Request) (cause string) {
 	if host := r.Header["Host"]; len(host) > 1 || len(host) == 1 && !strings.EqualFold(host[0], r.Host) {
@@ -131,22 +195,15 @@ func ambiguousFields(r *http.Request) (cause string) {
 }
 
 // readBody implements caller.
-func (s *h2) readBody(p []byte, wait bool) (int, error) {
-	if !wait {
+func (s *h2) readBody(p []byte, limit time.Duration) (int, error) {
+	if limit == 0 {
 		return 0, errWouldWait
 	}
-	limit := s.x.limits.BodyIdleTimeout
-	if now := time.Now(); now.Sub(s.read) > limit/8 {
-		s.wire.SetReadDeadline(now.Add(limit + limit/8))
-		s.read = now
-		if s.x.upload.stopped.Load() {
-			s.stopReading()
-		}
-	}
+	s.reading.run(limit, s.stopReading)
 	n, err := s.r.Body.Read(p)
-	if err != nil { // net/http goes on reading the connection: not under this deadline
-		s.wire.SetReadDeadline(time.Time{})
-		s.ended = err == io.EOF
+	s.reading.stop()
+	if err == io.EOF {
+		s.ended = true
 	}
 	return n, err
 }
@@ -169,7 +226,18 @@ func (s *h2) bodyTrailer() wire.Fields {
 func (s *h2) proceed() error { return nil }
 
 // stopReading implements caller.
-func (s *h2) stopReading() { s.wire.SetReadDeadline(past) }
+func (s *h2) stopReading() { s.onWire(func() { s.wire.SetReadDeadline(past) }) }
+
+// write bounds what writes to the caller.
+func (s *h2) write(do func() error) error {
+	s.writing.run(s.x.limits.WriteTimeout, func() { s.onWire(func() { s.wire.SetWriteDeadline(past) }) })
+	err := do()
+	s.writing.stop()
+	if err != nil && s.writing.stuck.Load() {
+		err = os.ErrDeadlineExceeded
+	}
+	return err
+}
 
 // begin implements caller.
 func (s *h2) begin(status int, _ string) {
@@ -186,14 +254,21 @@ func (s *h2) field(name, value string) {
 
 // interim implements caller.
 func (s *h2) interim() error {
-	s.extendWrite()
-	s.w.WriteHeader(s.status)
-	clear(s.w.Header())
-	return nil
+	return s.write(func() error {
+		s.w.WriteHeader(s.status)
+		if err := s.r.Context().Err(); err != nil {
+			return err // net/http may still be reading the map
+		}
+		clear(s.w.Header())
+		return nil
+	})
 }
 
 // last implements caller: a stream ends with its answer anyway.
 func (s *h2) last() {}
+
+// farewell implements caller.
+func (s *h2) farewell() { s.w.Header()["Connection"] = []string{"close"} }
 
 // head implements caller.
 func (s *h2) head(length, announced int64) {
@@ -207,8 +282,10 @@ func (s *h2) head(length, announced int64) {
 	if _, ok := h["Date"]; !ok {
 		h["Date"] = nil // as for HTTP/1.1: what the tenant does not say is not said
 	}
-	s.extendWrite()
-	s.w.WriteHeader(s.status)
+	s.write(func() error {
+		s.w.WriteHeader(s.status)
+		return nil
+	})
 }
 
 // room implements caller.
@@ -221,27 +298,20 @@ func (s *h2) room() []byte {
 
 // wrote implements caller.
 func (s *h2) wrote(n int) error {
-	s.extendWrite()
-	_, err := s.w.Write(s.buf[:n])
-	return err
+	return s.write(func() error {
+		_, err := s.w.Write(s.buf[:n])
+		return err
+	})
 }
 
 // flush implements caller.
-func (s *h2) flush() error { return s.wire.Flush() }
+func (s *h2) flush() error { return s.write(s.wire.Flush) }
 
 // finish implements caller.
 func (s *h2) finish(trailer []wire.Field) error {
 	for _, f := range trailer {
 		s.field(http.TrailerPrefix+f.Name, f.Value)
 	}
+	s.wire.SetWriteDeadline(time.Now().Add(s.x.limits.WriteTimeout)) // for what net/http has still to write
 	return nil
-}
-
-// extendWrite moves the write deadline, but not for each write: moving it costs as much as a small write.
-func (s *h2) extendWrite() {
-	limit := s.x.limits.WriteTimeout
-	if now := time.Now(); now.Sub(s.written) > limit/8 {
-		s.wire.SetWriteDeadline(now.Add(limit + limit/8))
-		s.written = now
-	}
 }

@@ -1,5 +1,7 @@
 package proxy
 
+import "strings"
+
 // Header hygiene (laws 2 and 5). Names are compared folded: ASCII lower case and '_' as '-', because servers behind us (CGI, WSGI, the load balancer of
 // SAP BTP) read X_Forwarded_User as X-Forwarded-User. Whatever says, or could be read to say, who the caller is never passes.
 
@@ -42,6 +44,22 @@ var framingNames = map[string]bool{
 	"content-length": true, "expect": true,
 }
 
+// overridesMethod reports whether a header of this name asks for the request to be taken for another method: what was judged must be what is done, so the
+// core judges what it asks for. A look-alike never passes.
+func overridesMethod(name string) bool {
+	switch len(name) {
+	case len("x-http-method"), len("x-method-override"), len("x-http-method-override"):
+	default:
+		return false
+	}
+	var buf [maxReservedName]byte
+	switch string(appendFolded(buf[:0], name)) {
+	case "x-http-method", "x-method-override", "x-http-method-override":
+		return true
+	}
+	return false
+}
+
 // reservedPrefixes are families of names of the same kind.
 var reservedPrefixes = [...]string{
 	"proxy-", "x-forwarded-", "ssl-client-", "x-ssl-", "x-client-", "x-auth-request-", "x-authenticated-", "x-tenantgate-", "x-amzn-oidc-",
@@ -67,6 +85,9 @@ func hasReservedPrefix(folded []byte) bool {
 func callerHeaderPasses(name string) bool {
 	var buf [maxReservedName]byte
 	folded := appendFolded(buf[:0], name)
+	if strings.IndexByte(name, '_') >= 0 && overridesMethod(name) {
+		return false
+	}
 	return !framingNames[string(folded)] && !reservedName(folded)
 }
 

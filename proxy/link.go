@@ -25,7 +25,9 @@ type link struct {
 	resp   wire.Response
 	body   wire.Body
 
-	limit atomic.Int64 // nanoseconds that the tenant may be silent now, or take to receive what is written
+	rolling bool // reading puts the deadline off
+
+	limit atomic.Int64 // nanoseconds that the tenant may take now, or to receive what is written
 	until atomic.Int64 // read deadline in force, in nanoseconds since 1970
 	taken int64        // write deadline in force; of the goroutine that writes
 	cut   atomic.Bool  // interrupted: every read and write ends at once
@@ -60,14 +62,20 @@ func (p *pool) dial(ctx context.Context) (*link, error) {
 
 // Read implements io.Reader for the wire: the tenant may be silent for the limit in force.
 func (l *link) Read(p []byte) (int, error) {
-	l.progress()
+	if l.rolling {
+		l.progress()
+	}
 	return l.tls.Read(p)
 }
 
-// patience says how long the tenant may be silent from now on.
-func (l *link) patience(d time.Duration) { l.limit.Store(int64(d)) }
+// patience says how long the tenant may take from now on: for the whole of what is awaited or, when it is rolling, until each next octet.
+func (l *link) patience(d time.Duration, rolling bool) {
+	l.limit.Store(int64(d))
+	l.rolling = rolling
+	l.progress()
+}
 
-// progress puts the read deadline off: an octet has moved, in either direction. It does so in steps, because that costs as much as a small read.
+// progress puts the read deadline off: the exchange has moved on. It does so in steps, because that costs as much as a small read.
 func (l *link) progress() {
 	limit := l.limit.Load()
 	want := time.Now().UnixNano() + limit
@@ -125,8 +133,8 @@ func (l *link) alive() bool {
 	}
 	l.progress() // a deadline from before may have passed
 	var one [1]byte
-	l.raw.eager = true
+	l.raw.mode = readEager
 	n, err := l.tls.Read(one[:]) // reads session tickets away
-	l.raw.eager = false
+	l.raw.mode = readWaits
 	return n == 0 && err == errWouldWait
 }

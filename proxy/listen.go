@@ -269,18 +269,37 @@ func (e *refusedPeer) Unwrap() error { return e.cause }
 // close ends the connection without waiting for anything.
 func (c *conn) close() { c.raw.Close() }
 
+// reset ends the connection so that the caller sees a broken one.
+func (c *conn) reset() {
+	if tcp, ok := c.raw.Conn.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+	c.raw.Close()
+}
+
+// interrupt tells what is in flight to end, and why.
+func (c *conn) interrupt(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, x := range c.live {
+		x.interrupt(cause)
+	}
+}
+
+// busy reports whether something is in flight.
+func (c *conn) busy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.live) > 0
+}
+
 // cut ends what is in flight: each exchange is told why, and the connection is closed soon after if that did not end it. A connection without requests
 // stays open; its next request is refused.
-func (c *conn) cut(cause string) {
-	err := &cutError{cause}
-	var hit []*exchange
-	if x := c.current.Load(); x != nil {
-		hit = append(hit, x)
-	}
-	c.mu.Lock() // while it is held, no exchange of HTTP/2 ends
-	hit = append(hit, c.live...)
+func (c *conn) cut(cause error) {
+	c.mu.Lock()
+	hit := slices.Clone(c.live)
 	for _, x := range hit {
-		x.interrupt(err)
+		x.interrupt(cause)
 		x.caller.stopReading()
 	}
 	c.mu.Unlock()
@@ -291,7 +310,7 @@ func (c *conn) cut(cause string) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		for _, x := range hit {
-			if (c.current.Load() == x || slices.Contains(c.live, x)) && x.ended.Load() != nil { // it hangs in a write to the caller
+			if slices.Contains(c.live, x) && x.ended.Load() != nil { // it hangs in a write to the caller
 				c.close()
 				return
 			}

@@ -47,6 +47,25 @@ func TestServesWithTheIdentitysOwnToken(t *testing.T) {
 	}
 }
 
+func TestNoHeaderAsksForAMethodThatTheRouteDoesNotHave(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	c := g.issue("orders")
+	for _, header := range [][]string{
+		{"X-HTTP-Method-Override", "DELETE"}, {"x-http-method", "DELETE"}, {"X-Method-Override", "post"}, {"X-HTTP-Method", "POST", "X-HTTP-Method", "DELETE"},
+		{"X-HTTP-Method", "POST, DELETE"},
+	} {
+		g.wantOutcome(c.do("POST", "/http/exact", strings.NewReader("x"), header...), record.Denied)
+	}
+	if a := c.do("POST", "/http/exact", strings.NewReader("x"), "X-HTTP-Method", "POST", "X_HTTP_Method", "DELETE", "X-HTTP_Method-Override", "DELETE"); a.status != 200 {
+		t.Fatalf("got %+v", a)
+	}
+	for name, values := range g.tenant.last(t).Header {
+		if strings.Contains(strings.Join(values, ","), "DELETE") {
+			t.Errorf("%s: %s reached the tenant", name, values)
+		}
+	}
+}
+
 func TestABodyOverTheRoutesLimitIsRefused(t *testing.T) {
 	g := newGate(t, proxy.Limits{})
 	c := g.issue("orders")

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,19 +115,18 @@ const (
 // noticeGone interrupts the exchanges of callers on HTTP/1.1 that have hung up. (Of HTTP/2, net/http tells.)
 func (s *Server) noticeGone(now time.Time) {
 	for _, c := range s.connections() {
-		x := c.current.Load()
-		if x == nil {
+		if c.h1.Load() == nil || !c.busy() {
 			continue
 		}
 		switch c.raw.state() {
 		case socketClosed:
-			x.interrupt(errCallerGone)
+			c.interrupt(errCallerGone)
 		case socketHalf:
 			if c.half.IsZero() {
 				c.half = now
 			}
 			if now.Sub(c.half) > halfClosed {
-				x.interrupt(errCallerGone)
+				c.interrupt(errCallerGone)
 			}
 		}
 	}
@@ -168,11 +169,22 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	wg.Wait()
 	err := ctx.Err()
+	s.cutAll()
+	s.upstreams.closeAll()
+	return err
+}
+
+// cutAll ends what is in flight, in good order as far as that goes quickly.
+func (s *Server) cutAll() {
+	for _, c := range s.connections() {
+		c.cut(errStopping)
+	}
+	for end := time.Now().Add(2 * cutGrace); s.inFlight.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 	for _, c := range s.connections() {
 		c.close()
 	}
-	s.upstreams.closeAll()
-	return err
 }
 
 // Connections is the number of open connections, those in a handshake included.
@@ -185,9 +197,18 @@ func (s *Server) Connections() int {
 func (s *Server) connections() []*conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.conns))
+}
+
+// identified are the connections whose handshake has ended. One that ends it later is judged by the registry as it then is.
+func (s *Server) identified() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	all := make([]*conn, 0, len(s.conns))
 	for c := range s.conns {
-		all = append(all, c)
+		if c.peer != nil {
+			all = append(all, c)
+		}
 	}
 	return all
 }
@@ -198,16 +219,13 @@ func (s *Server) registryChanged(_, now *identity.Snapshot, changed identity.Cha
 	if !changed.All && len(changed.Identities) == 0 && len(changed.Certificates) == 0 {
 		return
 	}
-	for _, c := range s.connections() {
-		if c.peer == nil {
-			continue
-		}
+	for _, c := range s.identified() {
 		b, err := identify(now, s.cfg.Trust(), c.peer, s.cfg.Now())
 		switch {
 		case err != nil:
-			c.cut(err.Error())
+			c.cut(&cutError{err.Error()})
 		case b.Identity.Disabled:
-			c.cut("identity is disabled")
+			c.cut(&cutError{"identity is disabled"})
 		}
 	}
 }

@@ -12,12 +12,15 @@ import (
 type socket struct {
 	net.Conn
 	rc     syscall.RawConn // nil when the connection has none
-	eager  bool            // Read does not wait; of the goroutine that reads
-	reader tryReader
+	mode   readMode        // of the goroutine that reads
+	reader rawReader
+	first  []byte // received by await and not read yet
+	buf    [firstOctets]byte
 
 	mu     sync.Mutex // guards what follows; held while writing, so that nothing overtakes what was gathered
 	gather bool
 	held   []byte
+	failed error // of a write: what was written after it would not be what TLS believes
 }
 
 // tlsRecord is the most that one TLS record holds (RFC 8446, section 5.1).
@@ -38,10 +41,35 @@ func newSocket(c net.Conn) *socket {
 
 // Read implements net.Conn for TLS.
 func (s *socket) Read(p []byte) (int, error) {
-	if s.eager {
+	if len(s.first) > 0 {
+		n := copy(p, s.first)
+		s.first = s.first[n:]
+		return n, nil
+	}
+	switch s.mode {
+	case readDry:
+		return 0, errWouldWait
+	case readEager:
 		return s.tryRead(p)
 	}
 	return s.Conn.Read(p)
+}
+
+// readMode is how Read waits.
+type readMode uint8
+
+const (
+	readWaits readMode = iota
+	readEager          // takes what the kernel has
+	readDry            // takes nothing: for what TLS has at hand
+)
+
+// firstOctets is what await takes: a TLS record with a request without a body fits in.
+const firstOctets = 512
+
+// wholeRecord reports whether what await has received begins with a whole TLS record: reading it will not wait.
+func (s *socket) wholeRecord() bool {
+	return len(s.first) >= 5 && len(s.first) >= 5+int(s.first[3])<<8+int(s.first[4])
 }
 
 // errWouldWait is that nothing is there to be read. To crypto/tls it is a timeout, after which reading may go on.
@@ -61,7 +89,15 @@ func (s *socket) Write(p []byte) (int, error) {
 		s.held = append(s.held, p...)
 		return len(p), nil
 	}
-	return s.Conn.Write(p)
+	return s.write(p)
+}
+
+// write is Write with the lock held.
+func (s *socket) write(p []byte) (n int, err error) {
+	if s.failed == nil {
+		n, s.failed = s.Conn.Write(p)
+	}
+	return n, s.failed
 }
 
 // writeTLS writes p to t, whose connection s is. It must not be called concurrently with itself.
@@ -80,7 +116,7 @@ func (s *socket) writeTLS(t *tls.Conn, p []byte) error {
 	defer s.mu.Unlock()
 	held := s.held
 	s.gather, s.held = false, nil
-	if _, werr := s.Conn.Write(held); werr != nil {
+	if _, werr := s.write(held); werr != nil {
 		return werr
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/wire"
@@ -14,8 +15,8 @@ import (
 // upload is the request's body on its way to the tenant: counted, bounded in size and in pace, and kept while it is small, so that it can be sent a
 // second time after a 401 (law 9).
 //
-// A body of a known length that may be kept is received whole before the tenant is asked for anything: no connection to the tenant waits for a slow caller.
-// Any other is streamed by a goroutine of its own, beside the exchange's, which reads the answer: an answer may begin before the body has ended.
+// A body of a known length that may be kept, and comes without hesitation, is received whole before the tenant is asked. Any other is streamed by a
+// goroutine of its own, beside the exchange's, which reads the answer: an answer may begin before the body has ended.
 type upload struct {
 	x       *exchange
 	limit   int64 // octets, negative: none
@@ -47,8 +48,8 @@ func (u *upload) begin(x *exchange) {
 func (u *upload) none() bool { return u.x.req.Length == 0 }
 
 // read takes a piece of the body from the caller.
-func (u *upload) read(p []byte, wait bool) (int, error) {
-	n, err := u.x.caller.readBody(p, wait)
+func (u *upload) read(p []byte, limit time.Duration) (int, error) {
+	n, err := u.x.caller.readBody(p, limit)
 	u.count += int64(n)
 	if u.limit >= 0 && u.count > u.limit {
 		n, err = 0, errBodyTooLarge
@@ -68,10 +69,10 @@ var keptBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 32<<10); retu
 
 // small reports whether the body is to be received whole before it is sent.
 func (u *upload) small() bool {
-	return u.x.req.Length > 0 && u.x.req.Length <= u.x.limits.ReplayBytes && !u.x.req.Expect
+	return u.x.gathers && u.x.req.Length > 0 && u.x.req.Length <= u.x.limits.ReplayBytes && !u.x.req.Expect
 }
 
-// gather receives a small body whole.
+// gather receives a small body whole, if it comes without hesitation. What a caller has sent that hesitates is kept, and the rest is streamed.
 func (u *upload) gather() error {
 	n := int(u.x.req.Length)
 	u.started = true
@@ -79,24 +80,25 @@ func (u *upload) gather() error {
 	if cap(u.kept) < n+slack {
 		u.kept = make([]byte, 0, n+slack)
 	}
+	begin := time.Now()
 	for len(u.kept) < n {
-		m, err := u.read(u.kept[len(u.kept):cap(u.kept)], true)
+		m, err := u.x.caller.readBody(u.kept[len(u.kept):cap(u.kept)], gatherPatience)
 		u.kept = u.kept[:len(u.kept)+m]
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if !u.x.caller.bodyDone() { // the end is there, and must be seen for the connection to go on
-		var one [1]byte
-		if _, err := u.read(one[:], true); err != io.EOF {
+		u.count += int64(m)
+		switch {
+		case err == nil && time.Since(begin) < gatherPatience, err == io.EOF:
+		case err == nil, isTimeout(err) && !u.stopped.Load() && u.x.ended.Load() == nil:
+			return nil
+		default:
+			u.failed = err
 			return err
 		}
 	}
 	return nil
 }
+
+// gatherPatience is how long a small body may take to be received before the tenant is asked.
+const gatherPatience = 200 * time.Millisecond
 
 // slack is room behind a body for what may come with it.
 const slack = 64
@@ -135,15 +137,19 @@ func (u *upload) stream(l *link) {
 }
 
 func (u *upload) pump(l *link) {
+	if len(u.kept) > 0 && l.write(u.kept) != nil { // of a length that is known: see gather
+		u.fail(errTenantWrite)
+		return
+	}
 	buf := wire.GetBuffer()
 	defer wire.PutBuffer(buf)
 	chunked := u.x.req.Length < 0
 	room := buf[wire.ChunkHead : len(buf)-2]
 	for {
-		n, err := u.read(room, true)
+		n, err := u.read(room, u.x.limits.BodyIdleTimeout)
 		for err == nil && len(room)-n >= minRoom { // what is at hand goes with it
 			var m int
-			m, err = u.read(room[n:], false)
+			m, err = u.read(room[n:], 0)
 			n += m
 		}
 		u.keep(room[:n])
@@ -201,6 +207,19 @@ func (u *upload) settle() bool {
 	<-u.done
 	u.running = false
 	return true
+}
+
+// settleSoon is settle for a body of which the rest may be about to come: the tenant has answered without waiting for it.
+func (u *upload) settleSoon() bool {
+	if u.running {
+		soon := time.NewTimer(gatherPatience)
+		defer soon.Stop()
+		select {
+		case <-u.done:
+		case <-soon.C:
+		}
+	}
+	return u.settle()
 }
 
 // stop ends the goroutine, wherever it is.

@@ -10,10 +10,14 @@ package main
 import (
 	"context"
 	"io"
+	"log/slog"
 	"os"
 )
 
 func main() {
+	// net/http's client tells package log's logger what a server sent unasked, octet by octet: it could be a token. This silences that one too; what
+	// operators should see goes through loggers that are handed on.
+	slog.SetDefault(slog.New(slog.DiscardHandler))
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

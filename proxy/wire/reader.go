@@ -19,7 +19,6 @@ type Reader struct {
 	src  io.Reader
 	buf  []byte // nil while the connection idles
 	r, w int    // buf[r:w] has been received and not consumed
-	idle [512]byte
 }
 
 // Init makes r a reader of src, typically a *tls.Conn.
@@ -55,24 +54,8 @@ func put(b []byte) {
 // Buffered is how many octets have been received and not consumed.
 func (r *Reader) Buffered() int { return r.w - r.r }
 
-// Wait blocks until something has been received. It holds no buffer meanwhile but the few octets of idle, into which most heads fit.
-func (r *Reader) Wait() error {
-	if r.r < r.w {
-		return nil
-	}
-	r.Release()
-	for {
-		n, err := r.src.Read(r.idle[:])
-		if n > 0 {
-			r.buf = getSmall()
-			r.w = copy(r.buf, r.idle[:n])
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
+// Receive reads once from the connection, behind what is there.
+func (r *Reader) Receive() error { return r.fill() }
 
 // Release gives the buffer back when there is nothing in it.
 func (r *Reader) Release() {

@@ -48,8 +48,10 @@ func requests(in []byte, piece int) (all []message, violation *Error, whole bool
 	var q Request
 	var b Body
 	for {
-		if err := r.Wait(); err != nil {
-			return all, nil, err == io.EOF
+		if r.Buffered() == 0 {
+			if err := r.Receive(); err != nil {
+				return all, nil, err == io.EOF
+			}
 		}
 		if err := r.ReadRequest(&q, limits); err != nil {
 			errors.As(err, &violation)

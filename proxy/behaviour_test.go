@@ -1,0 +1,422 @@
+package proxy_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/proxy"
+	"github.com/tenantgate/tenantgate/proxy/record"
+)
+
+// What happens on the wire when a caller or a tenant does not behave.
+
+var protocols = []string{"HTTP/1.1", "HTTP/2.0"}
+
+// speaking makes the client speak the protocol.
+func (c *client) speaking(proto string) *client {
+	if proto == "HTTP/2.0" {
+		c.h2()
+	}
+	return c
+}
+
+// octets makes the tenant answer with octets of its own, on a connection that it then closes.
+func octets(answer string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			io.WriteString(conn, answer)
+			conn.Close()
+		}
+	}
+}
+
+// answers reads as many answers as there are on a connection.
+func answers(tb testing.TB, raw string) (all []answer) {
+	tb.Helper()
+	r := bufio.NewReader(strings.NewReader(raw))
+	for {
+		if _, err := r.Peek(1); err != nil {
+			return all
+		}
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			tb.Fatalf("behind %d answers: %v in %q", len(all), err, raw)
+		}
+		body, err := io.ReadAll(resp.Body)
+		all = append(all, answer{resp.StatusCode, resp.Header, string(body), resp.Proto, err})
+	}
+}
+
+func statuses(all []answer) (s []int) {
+	for _, a := range all {
+		s = append(s, a.status)
+	}
+	return s
+}
+
+func TestAMalformedRequestIsAnsweredOnceAndInItsTurn(t *testing.T) {
+	const good, bad = "GET /http/orders/1 HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /http/orders/2 HTTP/1.1\nHost: localhost\n\n"
+	const chunked = "POST /http/orders/3 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+	for _, tt := range []struct {
+		name, send, want string
+		outcomes         string
+	}{
+		{"alone", bad, "[400]", "[malformed]"},
+		{"behind a good one", good + bad, "[200 400]", "[served malformed]"},
+		{"behind three", good + good + good + bad, "[200 200 200 400]", "[served served served malformed]"},
+		{"in the body", chunked + "+1\r\nx\r\n0\r\n\r\n", "[400]", "[malformed]"},
+		{"in the body behind a good one", good + chunked + "1\r\nx\r\n0x0\r\n\r\n", "[200 400]", "[served malformed]"},
+		{"before half a megabyte", bad + strings.Repeat("x: y\n", 1e5), "[400]", "[malformed]"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newGate(t, proxy.Limits{})
+			got := answers(t, g.issue("orders").raw(tt.send))
+			if s := fmt.Sprint(statuses(got)); s != tt.want {
+				t.Errorf("got statuses %s, want %s", s, tt.want)
+			}
+			var outcomes []any
+			eventually(t, "a record for each answer", func() bool {
+				outcomes = nil
+				for _, r := range g.records() {
+					outcomes = append(outcomes, r["outcome"])
+				}
+				return len(outcomes) >= len(got)
+			})
+			if s := fmt.Sprint(outcomes); s != tt.outcomes {
+				t.Errorf("recorded %s, want %s", s, tt.outcomes)
+			}
+		})
+	}
+}
+
+// A request that arrives in two parts, the first of them while the one before is still being served, is not a slow one.
+func TestARequestMayArriveInParts(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	conn := g.issue("orders").dial("localhost")
+	io.WriteString(conn, "GET /http/orders/1 HTTP/1.1\r\nHost: localhost\r\n\r\nGET /http/orders/2 HT")
+	r := bufio.NewReader(conn)
+	for i, rest := range []string{"TP/1.1\r\nHost: localhost\r\n\r\n", ""} {
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil || resp.StatusCode != 200 {
+			t.Fatalf("answer %d: %v, %v", i+1, resp, err)
+		}
+		io.Copy(io.Discard, resp.Body)
+		io.WriteString(conn, rest)
+	}
+}
+
+func TestABodyThatNobodyWantsHoldsNoConnection(t *testing.T) {
+	g := newGate(t, proxy.Limits{BodyIdleTimeout: time.Minute})
+	c := g.issue("orders")
+	if a := c.get("/http/orders/1"); a.status != 200 {
+		t.Fatalf("got %+v", a)
+	}
+	g.tenant.answer(octets("HTTP/1.1 409 Conflict\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"))
+	for head, want := range map[string]string{
+		"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc":                                "[404]",
+		"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab":                     "[404]",
+		"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n":           "[404]",
+		"POST /http/orders/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n":     "[409]",
+		"POST /http/orders/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc":                          "[409]",
+		"POST /http/orders/1 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nab": "[409]",
+	} {
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			conn := c.dial("localhost")
+			conn.SetDeadline(time.Now().Add(5 * time.Second))
+			io.WriteString(conn, head)
+			raw, err := io.ReadAll(conn)
+			if err != nil {
+				t.Errorf("%.40q: the connection was not closed: %v", head, err)
+			}
+			if s := fmt.Sprint(statuses(answers(t, string(raw)))); s != want {
+				t.Errorf("%.40q: got statuses %s, want %s", head, s, want)
+			}
+		})
+	}
+}
+
+// The transport goes on reading the caller's body for a while when the answer came early. net/http has taken the exchange back by then: touching it ended
+// the process.
+func TestAnAnswerBeforeTheBodysEndHarmsNobodyElse(t *testing.T) {
+	for _, proto := range protocols {
+		t.Run(proto, func(t *testing.T) {
+			g := newGate(t, proxy.Limits{})
+			c := g.issue("orders").speaking(proto)
+			g.tenant.answer(octets("HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\n\r\nfull"))
+			for range 10 {
+				body, caller := io.Pipe()
+				go caller.Write([]byte("begun, and then nothing"))
+				if a := c.do("POST", "/http/orders/1", body); a.err != nil || a.status != 413 || a.body != "full" {
+					t.Fatalf("got %+v", a)
+				}
+				caller.Close()
+			}
+			g.tenant.answer(nil)
+			if a := c.get("/http/orders/1"); a.status != 200 {
+				t.Errorf("afterwards: got %+v", a)
+			}
+		})
+	}
+}
+
+// So do interim answers that come when the exchange has ended.
+func TestInterimAnswersThatComeTooLateHarmNobody(t *testing.T) {
+	for _, proto := range protocols {
+		t.Run(proto, func(t *testing.T) {
+			g := newGate(t, proxy.Limits{})
+			g.addRoute(identity.Route{Name: "hasty", Path: "/http/hasty", Tenant: "acme", Role: "orders.send", ResponseTimeout: identity.Duration(20 * time.Millisecond)})
+			c := g.issue("orders").speaking(proto)
+			if a := c.get("/http/orders/1"); a.status != 200 {
+				t.Fatalf("got %+v", a)
+			}
+			g.tenant.answer(func(w http.ResponseWriter, r *http.Request) {
+				conn, _, err := http.NewResponseController(w).Hijack()
+				for err == nil {
+					_, err = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+				}
+			})
+			for range 10 {
+				if a := c.get("/http/hasty"); a.err == nil && a.status != 504 && a.status != 502 {
+					t.Fatalf("got %+v", a)
+				}
+			}
+			g.tenant.answer(nil)
+			if a := c.get("/http/orders/1"); a.status != 200 {
+				t.Errorf("afterwards: got %+v", a)
+			}
+		})
+	}
+}
+
+func TestATenantMayPauseLongerThanACaller(t *testing.T) {
+	const pause = 500 * time.Millisecond
+	for _, proto := range protocols {
+		t.Run(proto, func(t *testing.T) {
+			g := newGate(t, proxy.Limits{WriteTimeout: pause / 5, BodyIdleTimeout: pause / 5})
+			c := g.issue("orders").speaking(proto)
+			g.tenant.answer(func(w http.ResponseWriter, r *http.Request) {
+				http.NewResponseController(w).EnableFullDuplex()
+				io.CopyN(io.Discard, r.Body, 1)
+				<-time.After(pause)
+				n, err := io.Copy(io.Discard, r.Body)
+				fmt.Fprintf(w, "%d %v", n+1, err)
+				w.(http.Flusher).Flush()
+				<-time.After(pause)
+				io.WriteString(w, " end")
+			})
+			const size = 16 << 20
+			a := c.do("POST", "/http/orders/1", io.LimitReader(endless{}, size))
+			if want := fmt.Sprintf("%d <nil> end", size); a.err != nil || a.body != want {
+				t.Errorf("got %d %q (%v), want %q", a.status, a.body, a.err, want)
+			}
+		})
+	}
+}
+
+func TestACallerThatDoesNotReadIsCutAndOnRecord(t *testing.T) {
+	for _, proto := range protocols {
+		t.Run(proto, func(t *testing.T) {
+			g := newGate(t, proxy.Limits{WriteTimeout: 100 * time.Millisecond})
+			c := g.issue("orders").speaking(proto)
+			g.tenant.answer(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, endless{}) })
+			resp, err := c.Get("https://localhost/http/orders/1")
+			must(t, err)
+			defer resp.Body.Close()
+			r := g.recordWhere("route orders", func(r map[string]any) bool { return r["route"] == "orders" })
+			if r["outcome"] != "slow_caller" || r["status"] != 200.0 {
+				t.Errorf("record = %v", r)
+			}
+		})
+	}
+}
+
+func TestAReflectedTokenReachesNoCaller(t *testing.T) {
+	for _, proto := range protocols {
+		t.Run(proto, func(t *testing.T) {
+			g := newGate(t, proxy.Limits{})
+			c := g.issue("orders").speaking(proto)
+			g.tenant.answer(func(w http.ResponseWriter, r *http.Request) {
+				token := r.Header.Get("Authorization")
+				w.Header().Set("X-Hint", token)
+				w.Header().Set("X-Other", "kept")
+				w.WriteHeader(http.StatusEarlyHints)
+				w.Header().Set("Trailer", "X-Sum, X-Token")
+				io.WriteString(w, "body")
+				w.Header().Set("X-Sum", "kept")
+				w.Header().Set("X-Token", token)
+			})
+			var hints []http.Header
+			resp, err := c.Do(withHints(t, "https://localhost/http/orders/1", &hints))
+			must(t, err)
+			defer resp.Body.Close()
+			if b, err := io.ReadAll(resp.Body); string(b) != "body" || err != nil {
+				t.Fatalf("got %q, %v", b, err)
+			}
+			if len(hints) != 1 || hints[0].Get("X-Other") != "kept" || resp.Trailer.Get("X-Sum") != "kept" {
+				t.Errorf("got hints %v, trailer %v", hints, resp.Trailer)
+			}
+			if all := fmt.Sprint(hints, resp.Header, resp.Trailer); strings.Contains(all, "token-") {
+				t.Errorf("a token reached the caller: %s", all)
+			}
+		})
+	}
+}
+
+func TestAnswersKeepTheirLength(t *testing.T) {
+	for _, proto := range protocols {
+		t.Run(proto, func(t *testing.T) {
+			g := newGate(t, proxy.Limits{})
+			c := g.issue("orders").speaking(proto)
+			g.tenant.answer(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Length", "100000")
+				if r.Method == "GET" {
+					w.Write(make([]byte, 100000))
+				}
+			})
+			for _, method := range []string{"GET", "HEAD"} {
+				a := c.do(method, "/http/orders/1", nil)
+				if a.err != nil || a.header.Get("Content-Length") != "100000" || method == "GET" && len(a.body) != 100000 {
+					t.Errorf("%s: got %d octets, %v, %v", method, len(a.body), a.header, a.err)
+				}
+			}
+		})
+	}
+}
+
+func TestAnAnswerThatBreaksOffIsSeenToBreakOff(t *testing.T) {
+	for name, head := range map[string]string{
+		"length": "Content-Length: 100\r\n\r\n", "chunked": "Transfer-Encoding: chunked\r\n\r\n4\r\n",
+	} {
+		for _, version := range []string{"1.1", "1.0"} {
+			t.Run(name+" HTTP/"+version, func(t *testing.T) {
+				g := newGate(t, proxy.Limits{})
+				g.tenant.answer(octets("HTTP/1.1 200 OK\r\n" + head + "half\r\n"))
+				conn := g.issue("orders").dial("localhost")
+				fmt.Fprintf(conn, "GET /http/orders/1 HTTP/%s\r\nHost: localhost\r\n\r\n", version)
+				resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+				must(t, err)
+				if b, err := io.ReadAll(resp.Body); err == nil {
+					t.Errorf("got %q with a good end", b)
+				}
+				g.recordWhere("outcome tenant_broken", func(r map[string]any) bool { return r["outcome"] == "tenant_broken" })
+			})
+		}
+	}
+}
+
+func TestAnswersThatAreNoneAreRefused(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	c := g.issue("orders")
+	for _, line := range []string{"HTTP/1.1 099 Odd", "HTTP/1.1 101 Switching Protocols", "HTTP/1.1 000 None"} {
+		g.tenant.answer(octets(line + "\r\nContent-Length: 0\r\n\r\n"))
+		g.wantOutcome(c.get("/http/orders/1"), record.TenantBroken)
+	}
+}
+
+func TestNoInterimAnswerToHTTP10(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	g.tenant.answer(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusEarlyHints) })
+	raw := g.issue("orders").raw("GET /http/orders/1 HTTP/1.0\r\nHost: localhost\r\n\r\n")
+	if s := fmt.Sprint(statuses(answers(t, raw))); s != "[200]" {
+		t.Errorf("got statuses %s, want [200]", s)
+	}
+}
+
+func TestARefusalToHEADSendsAndCountsNoBody(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	a := g.issue("orders").do("HEAD", "/nowhere", nil)
+	if r := g.record(a.header.Get("X-Request-Id")); a.status != 404 || r["bytes_out"] != 0.0 {
+		t.Errorf("got %+v, recorded %v", a, r)
+	}
+}
+
+func TestAMalformedStreamLeavesTheConnectionToOthers(t *testing.T) {
+	g := newGate(t, proxy.Limits{HeaderFields: 20})
+	c := g.issue("orders").h2()
+	var dials int
+	inner := c.transport.DialContext
+	c.transport.DialContext = func(ctx context.Context, n, a string) (net.Conn, error) { dials++; return inner(ctx, n, a) }
+	g.wantOutcome(c.get("/http/orders/a%2fb"), record.Malformed)
+	var many []string
+	for i := range 30 {
+		many = append(many, fmt.Sprintf("X-%d", i), "1")
+	}
+	g.wantOutcome(c.get("/http/orders/1", many...), record.HeadersTooLarge)
+	if a := c.get("/http/orders/1"); a.status != 200 || dials != 1 {
+		t.Errorf("with %d connections: got %+v", dials, a)
+	}
+}
+
+func TestARetryKeepsTheTrailer(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	c := g.issue("orders")
+	if a := c.get("/http/orders/1"); a.status != 200 {
+		t.Fatalf("got %+v", a)
+	}
+	g.tenant.revokeTokens()
+	var trailer http.Header
+	g.tenant.answer(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		trailer = r.Trailer.Clone()
+	})
+	req, err := http.NewRequest("POST", "https://localhost/http/orders/1", struct{ io.Reader }{bytes.NewReader([]byte("hello"))})
+	must(t, err)
+	req.Trailer = http.Header{"X-Sum": {"1"}}
+	if a := c.send(req); a.status != 200 || trailer.Get("X-Sum") != "1" {
+		t.Errorf("got %+v, the tenant saw the trailer %v", a, trailer)
+	}
+}
+
+// withHints is a GET whose interim answers are kept.
+func withHints(tb testing.TB, url string, hints *[]http.Header) *http.Request {
+	tb.Helper()
+	ctx := httptrace.WithClientTrace(tb.Context(), &httptrace.ClientTrace{Got1xxResponse: func(_ int, h textproto.MIMEHeader) error {
+		*hints = append(*hints, http.Header(h))
+		return nil
+	}})
+	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+	must(tb, err)
+	return req
+}
+
+func TestWhatTheEndOfDrainingCutsIsOnRecord(t *testing.T) {
+	for _, proto := range protocols {
+		t.Run(proto, func(t *testing.T) {
+			g := newGate(t, proxy.Limits{})
+			c := g.issue("orders").speaking(proto)
+			arrived := make(chan struct{})
+			g.tenant.answer(func(w http.ResponseWriter, r *http.Request) {
+				close(arrived)
+				<-r.Context().Done()
+			})
+			got := make(chan answer, 1)
+			go func() { got <- c.get("/http/orders/1") }()
+			<-arrived
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := g.server.Shutdown(ctx); err == nil {
+				t.Error("Shutdown says that all had ended")
+			}
+			r := g.recordWhere("route orders", func(r map[string]any) bool { return r["route"] == "orders" })
+			if cause, _ := r["cause"].(string); r["outcome"] != "timeout" || !strings.Contains(cause, "the server stopped") {
+				t.Errorf("record = %v", r)
+			}
+			if a := <-got; a.err == nil && a.status != 504 {
+				t.Errorf("got %+v", a)
+			}
+		})
+	}
+}
