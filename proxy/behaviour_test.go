@@ -420,3 +420,76 @@ func TestWhatTheEndOfDrainingCutsIsOnRecord(t *testing.T) {
 		})
 	}
 }
+
+// What a tenant sends beyond its answer is no answer to the next request.
+func TestAnswersNobodyAskedForAreNeverBelieved(t *testing.T) {
+	const honest, poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhonest", "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
+	for name, send := range map[string]func(w io.Writer){
+		"in the same record": func(w io.Writer) { io.WriteString(w, honest+poison) },
+		"in the next record": func(w io.Writer) { io.WriteString(w, honest); io.WriteString(w, poison) },
+		"behind a while": func(w io.Writer) {
+			io.WriteString(w, honest)
+			time.Sleep(20 * time.Millisecond)
+			io.WriteString(w, poison)
+		},
+		"behind a long body":    func(w io.Writer) { io.WriteString(w, longAnswer+poison) },
+		"behind chunks":         func(w io.Writer) { io.WriteString(w, chunkedAnswer+poison) },
+		"behind no content":     func(w io.Writer) { io.WriteString(w, "HTTP/1.1 204 No Content\r\n\r\n"+poison) },
+		"a body longer than it": func(w io.Writer) { io.WriteString(w, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhonest and more") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGate(t, proxy.Limits{})
+			c := g.issue("orders")
+			g.tenant.answer(func(w http.ResponseWriter, r *http.Request) {
+				conn, _, err := http.NewResponseController(w).Hijack()
+				if err == nil {
+					send(conn)
+					io.Copy(io.Discard, conn)
+					conn.Close()
+				}
+			})
+			if a := c.get("/http/orders/1"); a.err != nil || strings.Contains(a.body, "poison") {
+				t.Fatalf("first: got %+v", a)
+			}
+			time.Sleep(50 * time.Millisecond)
+			g.tenant.answer(nil)
+			for range 3 {
+				if a := c.get("/http/orders/1"); a.err != nil || a.body != "GET /http/orders/1 0" {
+					t.Fatalf("afterwards: got %+v", a)
+				}
+			}
+		})
+	}
+}
+
+var (
+	longAnswer    = "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 100000)
+	chunkedAnswer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+)
+
+func TestTenantsThatTwoParsersCouldReadDifferentlyAreRefused(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	c := g.issue("orders")
+	for name, answer := range map[string]string{
+		"bare LF":             "HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+		"folded field":        "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok",
+		"two lengths":         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+		"signed length":       "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
+		"length and chunked":  "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"unknown coding":      "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+		"space before colon":  "HTTP/1.1 200 OK\r\nX : a\r\nContent-Length: 2\r\n\r\nok",
+		"empty name":          "HTTP/1.1 200 OK\r\n: a\r\nContent-Length: 2\r\n\r\nok",
+		"control character":   "HTTP/1.1 200 OK\r\nX: a\x01\r\nContent-Length: 2\r\n\r\nok",
+		"two digits":          "HTTP/1.1 20 OK\r\nContent-Length: 2\r\n\r\nok",
+		"HTTP/2.0":            "HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+		"not HTTP":            "SSH-2.0-OpenSSH_9.2\r\n\r\n",
+		"nothing":             "",
+		"half a head":         "HTTP/1.1 200 OK\r\nContent-",
+		"head without an end": "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 200<<10),
+	} {
+		t.Run(name, func(t *testing.T) {
+			g.tenant.answer(octets(answer))
+			g.wantOutcome(c.get("/http/orders/1"), record.TenantBroken)
+		})
+	}
+}
