@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
@@ -37,7 +38,8 @@ func (x *exchange) answer(l *link, tok token.Token) {
 	}
 	c.head(length, r.Announced)
 	x.committed, x.passing, a.Status = true, true, r.Status
-	start := x.server.cfg.Now()
+	start := x.now
+	l.now = start.UnixNano()
 	l.body.Reset(&l.in, r.Length, tenantLimits)
 	l.patience(x.decision.Route.IdleTimeout, true)
 	err := x.copyBody(l)
@@ -47,7 +49,9 @@ func (x *exchange) answer(l *link, tok token.Token) {
 			err = callerError{err}
 		}
 	}
-	a.TenantDuration += x.server.cfg.Now().Sub(start)
+	x.now = time.Now()
+	x.done = x.server.at(x.now)
+	a.TenantDuration += x.now.Sub(start)
 	if err != nil {
 		x.upload.stop()
 		x.hangUp()

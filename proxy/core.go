@@ -30,6 +30,7 @@ type Request struct {
 	Target string // request target in origin form, byte for byte
 	Length int64  // octets of the body, -1 when it is chunked
 	Fields wire.Fields
+	Now    time.Time // when the request came; zero: the core looks at its clock
 }
 
 // maxMethod bounds a method, in octets.
@@ -85,7 +86,11 @@ func (c *Core) identify(snap *identity.Snapshot, r *Request, d *Decision) {
 		d.deny(record.Unidentified, "no client certificate was presented")
 		return
 	}
-	b, err := identify(snap, c.Trust(), r.Peer, c.now())
+	now := r.Now
+	if now.IsZero() {
+		now = c.now()
+	}
+	b, err := identify(snap, c.Trust(), r.Peer, now)
 	if err != nil {
 		d.deny(record.Unidentified, err.Error())
 		if b, ok := snap.Binding(r.Peer.Fingerprint); ok {

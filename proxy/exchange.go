@@ -66,8 +66,10 @@ type exchange struct {
 	ask       Request
 	decision  Decision
 	upload    upload
-	committed bool // a final status has been sent
-	passing   bool // it was the tenant's: what follows is the tenant's answer
+	now       time.Time // when the clock was last looked at: looking costs as much as a stage of the decision
+	done      time.Time // when the answer had ended, zero until then
+	committed bool      // a final status has been sent
+	passing   bool      // it was the tenant's: what follows is the tenant's answer
 
 	objection objection
 	held      *link // the connection to the tenant that is in use
@@ -106,10 +108,11 @@ func (x *exchange) serve() (whole bool) {
 }
 
 func (x *exchange) begin() {
-	x.committed, x.passing = false, false
-	id := record.AppendRequestID(x.id[:0])
+	x.committed, x.passing, x.done = false, false, time.Time{}
+	x.now = time.Now()
+	id := record.AppendRequestIDAt(x.id[:0], x.now)
 	x.access = record.Access{
-		Time: x.server.cfg.Now(), RequestID: unsafe.String(&id[0], len(id)), Protocol: x.proto, Source: x.conn.source,
+		Time: x.server.at(x.now), RequestID: unsafe.String(&id[0], len(id)), Protocol: x.proto, Source: x.conn.source,
 		Method: x.req.Method, Host: x.req.Host, Serial: x.conn.peer.Serial,
 	}
 	x.upload.begin(x)
@@ -125,7 +128,10 @@ func (x *exchange) end(whole *bool) {
 	x.hangUp()
 	x.upload.end()
 	x.access.BytesIn = x.upload.count
-	x.access.Duration = x.server.cfg.Now().Sub(x.access.Time)
+	if x.done.IsZero() {
+		x.done = x.server.cfg.Now()
+	}
+	x.access.Duration = x.done.Sub(x.access.Time)
 	x.server.cfg.Log.Append(&x.access)
 	x.server.inFlight.Add(-1) // Shutdown may end the log now
 	*whole = x.access.Outcome == record.Served || x.committed && !x.passing
@@ -143,7 +149,7 @@ func (x *exchange) forget() {
 // decide asks the core.
 func (x *exchange) decide() {
 	x.ask = Request{
-		Peer: x.conn.peer, Host: x.req.Host, Method: x.req.Method, Target: x.req.Target, Length: x.req.Length, Fields: x.req.Fields,
+		Peer: x.conn.peer, Host: x.req.Host, Method: x.req.Method, Target: x.req.Target, Length: x.req.Length, Fields: x.req.Fields, Now: x.access.Time,
 	}
 	d := &x.decision
 	if x.objection.cause != "" {

@@ -35,7 +35,7 @@ func (x *exchange) forward() {
 	}
 	x.upload.limit = route.MaxBody
 	for stale := false; ; {
-		tok, err := x.token(source)
+		tok, waited, err := x.token(source)
 		if err != nil {
 			x.fail(record.NoToken, err)
 			return
@@ -45,8 +45,12 @@ func (x *exchange) forward() {
 				x.fail(record.CallerGone, err)
 				return
 			}
+			waited = true
 		}
-		start := time.Now()
+		if waited || a.Retried || stale {
+			x.now = time.Now()
+		}
+		start := x.now
 		l, err := x.connect(p, stale)
 		if err != nil {
 			a.TenantDuration += time.Since(start)
@@ -54,7 +58,8 @@ func (x *exchange) forward() {
 			return
 		}
 		err = x.roundTrip(l, tok)
-		a.TenantDuration += time.Since(start)
+		x.now = time.Now()
+		a.TenantDuration += x.now.Sub(start)
 		switch {
 		case err == errStale && !stale && idempotent(x.req.Method) && x.upload.replayable():
 			stale = true
@@ -81,16 +86,16 @@ func idempotent(method string) bool {
 }
 
 // token waits for a token no longer than the caller does.
-func (x *exchange) token(source *token.Source) (token.Token, error) {
+func (x *exchange) token(source *token.Source) (tok token.Token, waited bool, err error) {
 	if tok, ok := source.Held(); ok {
-		return tok, nil
+		return tok, false, nil
 	}
 	ctx, done := x.patience()
 	defer done()
 	start := time.Now()
-	tok, err := source.Token(ctx)
+	tok, err = source.Token(ctx)
 	x.access.TokenDuration += time.Since(start)
-	return tok, err
+	return tok, true, err
 }
 
 // fail ends an exchange for an error of the given stage, unless the exchange was ended for another reason, which then is the outcome.
@@ -118,7 +123,7 @@ func (x *exchange) fail(stage record.Outcome, err error) {
 func (x *exchange) connect(p *pool, fresh bool) (*link, error) {
 	var l *link
 	if !fresh {
-		l = p.take()
+		l = p.take(x.now)
 	}
 	if l == nil {
 		ctx, done := x.patience()
@@ -143,6 +148,7 @@ var (
 
 // roundTrip sends the request and waits for the head of the final answer. Interim answers go to the caller.
 func (x *exchange) roundTrip(l *link, tok token.Token) error {
+	l.now = x.now.UnixNano()
 	l.patience(x.decision.Route.ResponseTimeout, false)
 	l.method = x.req.Method
 	u := &x.upload
@@ -152,17 +158,17 @@ func (x *exchange) roundTrip(l *link, tok token.Token) error {
 	var err error
 	switch {
 	case !received:
-		err = l.write(out)
+		err = l.writeAt(l.now, out)
 	case x.req.Length < 0:
-		err = l.write(out)
+		err = l.writeAt(l.now, out)
 		if err == nil {
-			err = l.write(u.appendKept(out[:0]))
+			err = l.writeAt(l.now, u.appendKept(out[:0]))
 		}
 	case len(out)+len(u.kept) <= cap(out):
-		err = l.write(append(out, u.kept...))
+		err = l.writeAt(l.now, append(out, u.kept...))
 	default:
-		if err = l.write(out); err == nil {
-			err = l.write(u.kept)
+		if err = l.writeAt(l.now, out); err == nil {
+			err = l.writeAt(l.now, u.kept)
 		}
 	}
 	wire.PutBuffer(buf)
@@ -184,6 +190,7 @@ func (x *exchange) roundTrip(l *link, tok token.Token) error {
 		err := l.in.ReadResponse(&l.resp, l.method, tenantLimits)
 		if expect && isTimeout(err) && x.ended.Load() == nil {
 			l.until.Store(0)
+			l.now = time.Now().UnixNano()
 			l.resp.Status = http.StatusContinue
 			err = nil
 		}
@@ -311,7 +318,7 @@ func (x *exchange) release(l *link) {
 	mine := x.link.CompareAndSwap(l, nil) // else somebody has interrupted it
 	if mine && l.body.Done() && l.resp.Persistent() && l.in.Buffered() == 0 && x.upload.settle() {
 		l.resp.Release()
-		l.pool.put(l)
+		l.pool.put(l, x.now)
 		return
 	}
 	l.close()

@@ -25,7 +25,8 @@ type link struct {
 	resp   wire.Response
 	body   wire.Body
 
-	rolling bool // reading puts the deadline off
+	rolling bool  // reading puts the deadline off
+	now     int64 // when the exchange last looked at the clock, in nanoseconds since 1970
 
 	limit atomic.Int64 // nanoseconds that the tenant may take now, or to receive what is written
 	until atomic.Int64 // read deadline in force, in nanoseconds since 1970
@@ -72,13 +73,15 @@ func (l *link) Read(p []byte) (int, error) {
 func (l *link) patience(d time.Duration, rolling bool) {
 	l.limit.Store(int64(d))
 	l.rolling = rolling
-	l.progress()
+	l.progressAt(l.now)
 }
 
 // progress puts the read deadline off: the exchange has moved on. It does so in steps, because that costs as much as a small read.
-func (l *link) progress() {
+func (l *link) progress() { l.progressAt(time.Now().UnixNano()) }
+
+func (l *link) progressAt(now int64) {
 	limit := l.limit.Load()
-	want := time.Now().UnixNano() + limit
+	want := now + limit
 	if until := l.until.Load(); until < want || until > want+limit/4 {
 		l.until.Store(want + limit/8)
 		l.raw.SetReadDeadline(time.Unix(0, want+limit/8))
@@ -92,9 +95,11 @@ func (l *link) progress() {
 var past = time.Unix(1, 0)
 
 // write sends octets, which the tenant must take within the limit in force.
-func (l *link) write(p []byte) error {
+func (l *link) write(p []byte) error { return l.writeAt(time.Now().UnixNano(), p) }
+
+func (l *link) writeAt(now int64, p []byte) error {
 	limit := l.limit.Load()
-	want := time.Now().UnixNano() + limit
+	want := now + limit
 	if l.taken < want || l.taken > want+limit/4 {
 		l.taken = want + limit/8
 		l.raw.SetWriteDeadline(time.Unix(0, l.taken))
@@ -127,11 +132,11 @@ func (l *link) retire() {
 
 // alive reports whether an idle link can carry another exchange: the tenant has neither closed it nor sent anything that nobody asked for. An answer to a
 // request that is yet to be sent must not be believed.
-func (l *link) alive() bool {
+func (l *link) alive(now time.Time) bool {
 	if l.in.Buffered() > 0 {
 		return false
 	}
-	l.progress() // a deadline from before may have passed
+	l.progressAt(now.UnixNano()) // a deadline from before may have passed
 	var one [1]byte
 	l.raw.mode = readEager
 	n, err := l.tls.Read(one[:]) // reads session tickets away

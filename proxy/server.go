@@ -45,6 +45,7 @@ type Config struct {
 // concurrent use.
 type Server struct {
 	cfg       Config
+	clock     func() time.Time // of decisions; nil is the real one
 	core      Core
 	log       *slog.Logger
 	upstreams upstreams
@@ -68,12 +69,14 @@ func New(cfg Config) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Now == nil {
+	clock := cfg.Now
+	if clock == nil {
 		cfg.Now = time.Now
 	}
 	cfg.Limits = cfg.Limits.withDefaults()
 	s := &Server{
 		cfg:       cfg,
+		clock:     clock,
 		core:      Core{Registry: cfg.Registry, Trust: cfg.Trust, Now: cfg.Now},
 		log:       cfg.Logger,
 		refusals:  rate.NewLimiter(100, 200),
@@ -130,6 +133,14 @@ func (s *Server) noticeGone(now time.Time) {
 			}
 		}
 	}
+}
+
+// at is the instant now, just looked at, on the clock of decisions.
+func (s *Server) at(now time.Time) time.Time {
+	if s.clock != nil {
+		return s.clock()
+	}
+	return now
 }
 
 // Reload gives connections that are made from now on other limits. Open connections keep theirs.

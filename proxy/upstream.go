@@ -147,7 +147,7 @@ const (
 )
 
 // take returns a kept connection that still works, the one used last, or nil.
-func (p *pool) take() *link {
+func (p *pool) take(now time.Time) *link {
 	for {
 		p.idleMu.Lock()
 		n := len(p.idle)
@@ -159,7 +159,7 @@ func (p *pool) take() *link {
 		p.idle[n-1] = nil
 		p.idle = p.idle[:n-1]
 		p.idleMu.Unlock()
-		if l.alive() {
+		if l.alive(now) {
 			return l
 		}
 		l.close()
@@ -167,8 +167,8 @@ func (p *pool) take() *link {
 }
 
 // put keeps a connection for the next exchange.
-func (p *pool) put(l *link) {
-	l.reused, l.since = true, time.Now()
+func (p *pool) put(l *link, now time.Time) {
+	l.reused, l.since = true, now
 	l.in.Release()
 	p.idleMu.Lock()
 	if p.closed || len(p.idle) >= maxIdleLinks {
