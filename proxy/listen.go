@@ -108,6 +108,8 @@ func (s *Server) handshake(c *conn) {
 		return
 	}
 	state := tc.ConnectionState()
+	s.certs.all(state.PeerCertificates)
+	s.shaken.Add(1)
 	peer, err := newPeer(state, lt.trust)
 	if err != nil {
 		s.refuseHandshake(c, tc, err)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,8 @@ type Server struct {
 	log       *slog.Logger
 	upstreams upstreams
 	inFlight  atomic.Int64
+	shaken    atomic.Int64 // handshakes that have ended well
+	certs     interned
 	draining  atomic.Bool
 	refusals  *rate.Limiter // bounds the records of refused handshakes: whoever reaches the port can cause one
 
@@ -97,6 +100,7 @@ func New(cfg Config) *Server {
 func (s *Server) tend() {
 	tick := time.NewTicker(tendInterval)
 	defer tick.Stop()
+	var seen, burst int64
 	for {
 		select {
 		case <-s.stopped:
@@ -104,9 +108,19 @@ func (s *Server) tend() {
 		case now := <-tick.C:
 			s.upstreams.prune(now)
 			s.noticeGone(now)
+			// Handshakes leave much garbage. Behind a burst of them the heap may not be collected for minutes, because requests leave none.
+			delta := s.shaken.Load() - seen
+			seen += delta
+			if burst += delta; burst >= burstHandshakes && delta < burstHandshakes/50 {
+				debug.FreeOSMemory()
+				burst = 0
+			}
 		}
 	}
 }
+
+// burstHandshakes is how many handshakes make a burst.
+const burstHandshakes = 500
 
 const (
 	tendInterval = 500 * time.Millisecond
