@@ -493,3 +493,81 @@ func TestTenantsThatTwoParsersCouldReadDifferentlyAreRefused(t *testing.T) {
 		})
 	}
 }
+
+// A caller that always sends a little, just in time, holds on to a link no longer than one that stops.
+func TestABodyThatDripsIsCut(t *testing.T) {
+	for _, proto := range protocols {
+		t.Run(proto, func(t *testing.T) {
+			g := newGate(t, proxy.Limits{BodyIdleTimeout: 100 * time.Millisecond})
+			c := g.issue("orders").speaking(proto)
+			body, drip := io.Pipe()
+			go func() {
+				for range 400 {
+					if _, err := drip.Write([]byte("x")); err != nil {
+						return
+					}
+					time.Sleep(25 * time.Millisecond)
+				}
+			}()
+			c.do("POST", "/http/orders/1", body)
+			body.Close()
+			r := g.recordWhere("route orders", func(r map[string]any) bool { return r["route"] == "orders" })
+			if n, _ := r["bytes_in"].(float64); r["outcome"] != "slow_caller" || n > 100 {
+				t.Errorf("record = %v", r)
+			}
+		})
+	}
+}
+
+// Whoever has got as far as a TCP connection before draining begins is served.
+func TestDrainingServesWhatWasAccepted(t *testing.T) {
+	for _, proto := range protocols {
+		t.Run(proto, func(t *testing.T) {
+			g := newGate(t, proxy.Limits{})
+			c := g.issue("orders").speaking(proto)
+			raw, err := net.Dial("tcp", g.addr)
+			must(t, err)
+			eventually(t, "the connection to be accepted", func() bool { return g.server.Connections() == 1 })
+			done := make(chan error, 1)
+			go func() { done <- g.server.Shutdown(t.Context()) }()
+			eventually(t, "draining to begin", func() bool {
+				conn, err := net.Dial("tcp", g.addr)
+				if err == nil {
+					conn.Close()
+				}
+				return err != nil
+			})
+			c.transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return raw, nil }
+			resp, err := c.Get("https://localhost/http/orders/1")
+			must(t, err)
+			defer resp.Body.Close()
+			if resp.StatusCode != 200 || proto == "HTTP/1.1" && !resp.Close {
+				t.Errorf("got %s, and the caller is told that the connection ends: %v", resp.Status, resp.Close)
+			}
+			io.Copy(io.Discard, resp.Body)
+			if err := <-done; err != nil {
+				t.Errorf("Shutdown ended with %v", err)
+			}
+		})
+	}
+}
+
+func TestAnswersHaveADate(t *testing.T) {
+	for _, proto := range protocols {
+		t.Run(proto, func(t *testing.T) {
+			g := newGate(t, proxy.Limits{})
+			c := g.issue("orders").speaking(proto)
+			g.tenant.answer(func(w http.ResponseWriter, r *http.Request) { w.Header()["Date"] = nil })
+			for _, path := range []string{"/http/orders/1", "/nowhere"} {
+				if d := c.get(path).header.Values("Date"); len(d) != 1 {
+					t.Errorf("%s: got Date %q", path, d)
+				}
+			}
+			const old = "Mon, 01 Jan 2001 00:00:00 GMT"
+			g.tenant.answer(func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Date", old) })
+			if d := c.get("/http/orders/1").header.Values("Date"); len(d) != 1 || d[0] != old {
+				t.Errorf("the tenant's Date became %q", d)
+			}
+		})
+	}
+}

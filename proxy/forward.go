@@ -280,7 +280,7 @@ func (x *exchange) appendHead(dst []byte, tok token.Token) []byte {
 		if names := passingNames(q.Fields.Get("Trailer"), callerHeaderPasses); names != "" {
 			dst = wire.AppendField(dst, "Trailer", names)
 		}
-	case q.Length > 0 || q.Method == http.MethodPost || q.Method == http.MethodPut || q.Method == http.MethodPatch:
+	case q.Length > 0 || q.Sized || q.Method == http.MethodPost || q.Method == http.MethodPut || q.Method == http.MethodPatch:
 		dst = wire.AppendLength(dst, q.Length)
 	}
 	if q.Expect && q.Length != 0 && !x.caller.bodyDone() {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ type h1 struct {
 	out     []byte // what has gathered for the caller; within buf
 	buf     *[wire.BufferSize]byte
 	coding  h1Coding
+	dated   bool  // the answer has a Date
 	closing bool  // the connection ends behind this answer
 	broken  error // of writing to the caller
 }
@@ -305,10 +307,14 @@ func (h *h1) begin(status int, reason string) {
 	h.out = append(h.out, ' ')
 	h.out = append(h.out, reason...)
 	h.out = append(h.out, "\r\n"...)
+	h.dated = false
 }
 
 // field implements caller.
-func (h *h1) field(name, value string) { h.out = wire.AppendField(h.out, name, value) }
+func (h *h1) field(name, value string) {
+	h.dated = h.dated || len(name) == len("Date") && strings.EqualFold(name, "Date")
+	h.out = wire.AppendField(h.out, name, value)
+}
 
 // interim implements caller.
 func (h *h1) interim() error {
@@ -325,6 +331,7 @@ func (h *h1) farewell() { h.closing = true }
 // head implements caller.
 func (h *h1) head(length, announced int64) {
 	h.coding = codingLength
+	h.closing = h.closing || h.engine.server.draining.Load()
 	switch {
 	case length < 0 && h.req.Minor == 1:
 		h.coding = codingChunked
@@ -333,6 +340,9 @@ func (h *h1) head(length, announced int64) {
 		h.coding, h.closing = codingClose, true
 	case announced >= 0:
 		h.out = wire.AppendLength(h.out, announced)
+	}
+	if !h.dated { // RFC 9110, section 6.6.1
+		h.out = wire.AppendField(h.out, "Date", h.engine.server.date())
 	}
 	switch {
 	case h.closing:

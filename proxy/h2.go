@@ -279,9 +279,6 @@ func (s *h2) head(length, announced int64) {
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // keeps net/http from guessing one
 	}
-	if _, ok := h["Date"]; !ok {
-		h["Date"] = nil // as for HTTP/1.1: what the tenant does not say is not said
-	}
 	s.write(func() error {
 		s.w.WriteHeader(s.status)
 		return nil

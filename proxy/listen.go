@@ -72,14 +72,18 @@ func (s *Server) accept(raw net.Conn) {
 		s.conns[c] = struct{}{}
 	}
 	s.mu.Unlock()
-	if full || s.draining.Load() {
+	if full {
 		s.cfg.Metrics.Handshake(record.HandshakeShed)
 		raw.Close()
 		s.forget(c)
 		return
 	}
 	s.cfg.Metrics.ConnectionOpened()
-	go s.handshake(c)
+	s.shaking.Add(1)
+	go func() {
+		defer s.shaking.Add(-1)
+		s.handshake(c)
+	}()
 }
 
 // forget is the last thing that is done for a connection.
@@ -119,9 +123,14 @@ func (s *Server) handshake(c *conn) {
 	c.peer = peer
 	s.mu.Unlock()
 	s.cfg.Metrics.Handshake(record.HandshakeDone)
-	if !c.engine.serve(c, tc, state.NegotiatedProtocol) {
-		tc.Close()
-		s.forget(c)
+	for !c.engine.serve(c, tc, state.NegotiatedProtocol) { // limits were changed meanwhile
+		next := s.currentEngine()
+		if next == c.engine {
+			tc.Close()
+			s.forget(c)
+			return
+		}
+		c.engine = next
 	}
 }
 
@@ -156,11 +165,14 @@ func linger(raw *socket) {
 	defer raw.Close()
 	if tcp, ok := raw.Conn.(*net.TCPConn); ok && tcp.CloseWrite() == nil {
 		raw.SetReadDeadline(time.Now().Add(lingerTime))
-		io.Copy(io.Discard, io.LimitReader(raw, 64<<10))
+		io.Copy(io.Discard, io.LimitReader(raw, lingerOctets))
 	}
 }
 
-const lingerTime = time.Second
+const (
+	lingerTime   = time.Second
+	lingerOctets = 4 << 20 // a caller that is still sending gets to read its answer first
+)
 
 // handshakeCause reports the reason if the handshake ended over the caller's certificate, and not over noise on the port.
 func handshakeCause(err error) (cause string, known bool) {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/http"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -51,8 +52,10 @@ type Server struct {
 	log       *slog.Logger
 	upstreams upstreams
 	inFlight  atomic.Int64
+	shaking   atomic.Int64 // handshakes under way
 	shaken    atomic.Int64 // handshakes that have ended well
 	certs     interned
+	dated     atomic.Pointer[datestamp]
 	draining  atomic.Bool
 	refusals  *rate.Limiter // bounds the records of refused handshakes: whoever reaches the port can cause one
 
@@ -157,6 +160,23 @@ func (s *Server) at(now time.Time) time.Time {
 	return now
 }
 
+// datestamp is a Date, made once a second.
+type datestamp struct {
+	second int64
+	value  string
+}
+
+// date is the time now as RFC 9110, section 5.6.7 writes it.
+func (s *Server) date() string {
+	now := time.Now()
+	d := s.dated.Load()
+	if d == nil || d.second != now.Unix() {
+		d = &datestamp{now.Unix(), now.UTC().Format(http.TimeFormat)}
+		s.dated.Store(d)
+	}
+	return d.value
+}
+
 // Reload gives connections that are made from now on other limits. Open connections keep theirs.
 func (s *Server) Reload(l Limits) {
 	next := newEngine(s, l.withDefaults())
@@ -187,6 +207,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	engines := s.engines
 	s.mu.Unlock()
+	// Connections that were accepted before are served, too: each gets the answer to its first request.
+	for s.shaking.Load() > 0 && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
 
 	var wg sync.WaitGroup
 	for _, e := range engines {

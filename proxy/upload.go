@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -132,6 +134,13 @@ func (u *upload) stream(l *link) {
 	u.started, u.running, u.done = true, true, make(chan struct{})
 	go func() {
 		defer close(u.done)
+		defer func() {
+			if broken := recover(); broken != nil {
+				u.x.server.log.Error("sending a body", "request_id", u.x.access.RequestID, "panic", fmt.Sprint(broken), "stack", string(debug.Stack()))
+				u.fail(errors.New("panic"))
+				l.interrupt()
+			}
+		}()
 		u.pump(l)
 	}()
 }
@@ -144,9 +153,15 @@ func (u *upload) pump(l *link) {
 	buf := wire.GetBuffer()
 	defer wire.PutBuffer(buf)
 	chunked := u.x.req.Length < 0
+	var waited time.Duration // for the caller; what the tenant takes its time for is not counted
 	room := buf[wire.ChunkHead : len(buf)-2]
 	for {
+		asked := time.Now()
 		n, err := u.read(room, u.x.limits.BodyIdleTimeout)
+		if waited += time.Since(asked); err == nil && tooSlow(waited, u.count, u.x.limits.BodyIdleTimeout) {
+			err = errBodySlow
+			u.fail(err)
+		}
 		for err == nil && len(room)-n >= minRoom { // what is at hand goes with it
 			var m int
 			m, err = u.read(room[n:], 0)
@@ -180,6 +195,15 @@ func (u *upload) pump(l *link) {
 		}
 	}
 }
+
+// tooSlow reports whether a body comes so slowly that its caller only holds on to what it has: less than minBodyRate, once it was waited for as long as two
+// pauses may last.
+func tooSlow(waited time.Duration, octets int64, pause time.Duration) bool {
+	return waited > 2*pause && float64(octets) < minBodyRate*waited.Seconds()
+}
+
+// minBodyRate is in octets a second. A telex has 6.
+const minBodyRate = 64
 
 func (u *upload) fail(err error) {
 	if u.failed == nil {

@@ -9,6 +9,7 @@ type Request struct {
 	Host   string
 	Minor  int   // of the HTTP version: 1, or 0
 	Length int64 // octets of the body; -1 when it is chunked
+	Sized  bool  // there was a Content-Length
 	Expect bool  // 100-continue (RFC 9110, section 10.1.1)
 	Fields Fields
 	Conn   connection
@@ -90,6 +91,7 @@ func (q *Request) parse(head string, maxFields int) *Error {
 	if !host {
 		return malformed("Host is missing")
 	}
+	q.Sized = f.hasLength
 	if f.chunked {
 		q.Length = -1
 	} else {
