@@ -11,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -568,6 +569,34 @@ func TestAnswersHaveADate(t *testing.T) {
 			if d := c.get("/http/orders/1").header.Values("Date"); len(d) != 1 || d[0] != old {
 				t.Errorf("the tenant's Date became %q", d)
 			}
+		})
+	}
+}
+
+// Header compression keeps what it has seen for as long as the connection lives: it must not be shown what is overwritten later.
+func TestManyAnswersOnOneConnectionKeepTheirFields(t *testing.T) {
+	for _, proto := range protocols {
+		t.Run(proto, func(t *testing.T) {
+			g := newGate(t, proxy.Limits{})
+			c := g.issue("orders").speaking(proto)
+			g.tenant.answer(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("X-Path", r.URL.Path)
+				w.Header().Set("X-Of-"+r.URL.Path[len("/http/orders/"):], r.URL.Path)
+			})
+			var wg sync.WaitGroup
+			for worker := range 8 {
+				wg.Go(func() {
+					for i := range 100 {
+						path := fmt.Sprintf("/http/orders/%d-%d", worker, i)
+						a := c.get(path)
+						if a.err != nil || a.header.Get("X-Path") != path || a.header.Get(fmt.Sprintf("X-Of-%d-%d", worker, i)) != path {
+							t.Errorf("%s: got %v, %v", path, a.header, a.err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
 		})
 	}
 }

@@ -245,11 +245,11 @@ func (s *h2) begin(status int, _ string) {
 	clear(s.w.Header())
 }
 
-// field implements caller.
+// field implements caller. net/http keeps the strings, in its header compression for as long as the connection lives; ours point into a buffer.
 func (s *h2) field(name, value string) {
 	h := s.w.Header()
-	name = http.CanonicalHeaderKey(name)
-	h[name] = append(h[name], value)
+	name = http.CanonicalHeaderKey(strings.Clone(name))
+	h[name] = append(h[name], strings.Clone(value))
 }
 
 // interim implements caller.

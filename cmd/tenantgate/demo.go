@@ -122,7 +122,7 @@ func (d *demonstration) start(ctx context.Context) error {
 	if d.node, err = openNode(ctx, loaded, newLogger(d.stderr, loaded.Log.Format, level), level); err != nil {
 		return err
 	}
-	if err := d.node.listen(); err != nil {
+	if err := d.node.listen(inherited{}); err != nil {
 		return err
 	}
 	d.done = make(chan error, 1)

@@ -16,18 +16,20 @@ type listeners struct {
 	admin   net.Listener // nil without admin.listen
 }
 
-// listen opens all addresses of the configuration, or none.
-func listen(cfg *Config) (_ *listeners, err error) {
-	l := &listeners{}
+// listen opens all addresses of the configuration, or none. Those that were inherited are open already.
+func listen(cfg *Config, in inherited) (_ *listeners, err error) {
+	l := &listeners{callers: in.callers, admin: in.admin}
 	defer func() {
 		if err != nil {
 			l.close()
 		}
 	}()
-	if l.callers, err = listenTCP("listen", cfg.Listen); err != nil {
-		return nil, err
+	if l.callers == nil {
+		if l.callers, err = listenTCP("listen", cfg.Listen); err != nil {
+			return nil, err
+		}
 	}
-	if cfg.Admin.Listen != "" {
+	if l.admin == nil && cfg.Admin.Listen != "" {
 		if l.admin, err = listenTCP("admin.listen", cfg.Admin.Listen); err != nil {
 			return nil, err
 		}
@@ -81,8 +83,8 @@ func (a addresses) shell() []byte {
 }
 
 // listen opens the node's addresses. Connections are taken from then on and served by [node.serve].
-func (n *node) listen() error {
-	front, err := listen(n.cfg)
+func (n *node) listen(in inherited) error {
+	front, err := listen(n.cfg, in)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,8 @@ func newServeCommand(p *program) *cobra.Command {
   SIGTERM, SIGINT  stop accepting, let requests in flight end (limits.drain_timeout), and exit. A second
                    one ends it at once.
 
-Under systemd it reports its state (Type=notify).`,
+Under systemd it reports its state (Type=notify) and takes its listening sockets from socket units, so that
+callers can connect while it is restarted (configs/tenantgate.socket).`,
 		Example: `  tenantgate serve -c /var/lib/tenantgate/tenantgate.yaml
   tenantgate serve -c tenantgate.yaml --check
   systemctl reload tenantgate`,
@@ -49,6 +50,10 @@ func (p *program) serve(ctx context.Context, addrFile string) error {
 	if err != nil {
 		return err
 	}
+	in, err := inheritListeners()
+	if err != nil {
+		return err
+	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
@@ -60,7 +65,7 @@ func (p *program) serve(ctx context.Context, addrFile string) error {
 	if err != nil {
 		return err
 	}
-	if err := n.listen(); err != nil {
+	if err := n.listen(in); err != nil {
 		return errors.Join(err, n.close())
 	}
 	done := make(chan error, 1)
