@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
 	"strings"
@@ -598,5 +599,24 @@ func TestManyAnswersOnOneConnectionKeepTheirFields(t *testing.T) {
 			}
 			wg.Wait()
 		})
+	}
+}
+
+func TestATenantOnLoopbackMaySpeakWithoutTLS(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	plain := httptest.NewServer(http.HandlerFunc(g.tenant.serve))
+	t.Cleanup(plain.Close)
+	g.change(func(tx *identity.Tx) error {
+		_, err := tx.SetTenant(t.Context(), identity.Tenant{Name: "acme", BaseURL: plain.URL, TokenURL: plain.URL + "/oauth/token", AuthStyle: "body"})
+		return err
+	})
+	c := g.issue("orders")
+	for range 3 {
+		if a := c.do("POST", "/http/orders/1", strings.NewReader("hello")); a.err != nil || a.body != "POST /http/orders/1 5" {
+			t.Fatalf("got %+v", a)
+		}
+	}
+	if n := len(g.tenant.conns); n != 1 {
+		t.Errorf("%d connections to the tenant, want 1", n)
 	}
 }

@@ -302,7 +302,7 @@ func (h *h1) giveBuffer() {
 // begin implements caller.
 func (h *h1) begin(status int, reason string) {
 	h.open()
-	h.out = append(h.out, "HTTP/1.1 "...)
+	h.out = append(h.out[:0], "HTTP/1.1 "...) // what may be there is a head that was never finished
 	h.out = strconv.AppendInt(h.out, int64(status), 10)
 	h.out = append(h.out, ' ')
 	h.out = append(h.out, reason...)

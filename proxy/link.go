@@ -16,7 +16,7 @@ import (
 type link struct {
 	pool   *pool
 	raw    *socket
-	tls    *tls.Conn
+	tls    *tls.Conn // nil for a tenant without TLS, which only loopback may be
 	reused bool      // it has carried an exchange before
 	since  time.Time // when it was put back
 
@@ -50,14 +50,18 @@ func (p *pool) dial(ctx context.Context) (*link, error) {
 		return nil, err
 	}
 	raw := newSocket(conn)
-	l := &link{pool: p, raw: raw, tls: tls.Client(raw, p.tls)}
+	l := &link{pool: p, raw: raw}
+	l.in.Init(l)
+	if p.tls == nil {
+		return l, nil
+	}
+	l.tls = tls.Client(raw, p.tls)
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	if err := l.tls.HandshakeContext(ctx); err != nil {
 		raw.Close()
 		return nil, fmt.Errorf("TLS handshake: %w", err)
 	}
-	l.in.Init(l)
 	return l, nil
 }
 
@@ -65,6 +69,13 @@ func (p *pool) dial(ctx context.Context) (*link, error) {
 func (l *link) Read(p []byte) (int, error) {
 	if l.rolling {
 		l.progress()
+	}
+	return l.receive(p)
+}
+
+func (l *link) receive(p []byte) (int, error) {
+	if l.tls == nil {
+		return l.raw.Read(p)
 	}
 	return l.tls.Read(p)
 }
@@ -107,6 +118,10 @@ func (l *link) writeAt(now int64, p []byte) error {
 			l.raw.SetDeadline(past)
 		}
 	}
+	if l.tls == nil {
+		_, err := l.raw.Write(p)
+		return err
+	}
 	return l.raw.writeTLS(l.tls, p)
 }
 
@@ -126,7 +141,10 @@ func (l *link) close() {
 // retire closes a link that idles.
 func (l *link) retire() {
 	l.raw.SetDeadline(time.Now().Add(time.Second))
-	l.tls.Close()
+	if l.tls != nil {
+		l.tls.Close()
+	}
+	l.raw.Close()
 	l.in.Discard()
 }
 
@@ -139,7 +157,7 @@ func (l *link) alive(now time.Time) bool {
 	l.progressAt(now.UnixNano()) // a deadline from before may have passed
 	var one [1]byte
 	l.raw.mode = readEager
-	n, err := l.tls.Read(one[:]) // reads session tickets away
+	n, err := l.receive(one[:]) // reads session tickets away
 	l.raw.mode = readWaits
 	return n == 0 && err == errWouldWait
 }

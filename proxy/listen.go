@@ -20,6 +20,8 @@ import (
 // Serve accepts connections on l until Shutdown, which makes it return nil. Each connection is handshaken in a goroutine of its own and then handed to
 // the wire engine of the protocol that was negotiated.
 func (s *Server) Serve(l net.Listener) error {
+	s.accepting.Add(1)
+	defer s.accepting.Add(-1)
 	s.mu.Lock()
 	s.listeners[l] = struct{}{}
 	s.mu.Unlock()
@@ -79,9 +81,9 @@ func (s *Server) accept(raw net.Conn) {
 		return
 	}
 	s.cfg.Metrics.ConnectionOpened()
-	s.shaking.Add(1)
+	s.accepting.Add(1)
 	go func() {
-		defer s.shaking.Add(-1)
+		defer s.accepting.Add(-1)
 		s.handshake(c)
 	}()
 }

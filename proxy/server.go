@@ -52,7 +52,7 @@ type Server struct {
 	log       *slog.Logger
 	upstreams upstreams
 	inFlight  atomic.Int64
-	shaking   atomic.Int64 // handshakes under way
+	accepting atomic.Int64 // Serve under way, and handshakes
 	shaken    atomic.Int64 // handshakes that have ended well
 	certs     interned
 	dated     atomic.Pointer[datestamp]
@@ -208,7 +208,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	engines := s.engines
 	s.mu.Unlock()
 	// Connections that were accepted before are served, too: each gets the answer to its first request.
-	for s.shaking.Load() > 0 && ctx.Err() == nil {
+	for s.accepting.Load() > 0 && ctx.Err() == nil {
 		time.Sleep(time.Millisecond)
 	}
 

@@ -32,8 +32,8 @@ type poolKey struct{ identity, tenant string }
 type pool struct {
 	tenant  *identity.Tenant // the version that the pool was made for
 	address string           // host and port to connect to
-	tls     *tls.Config
-	roots   *x509.CertPool // nil: the system's
+	tls     *tls.Config      // nil: the tenant is on loopback and speaks without TLS
+	roots   *x509.CertPool   // nil: the system's
 
 	idleMu sync.Mutex // guards the two below; held for a few instructions
 	idle   []*link    // the one used last is at the end
@@ -122,12 +122,19 @@ func newPool(t *identity.Tenant) (*pool, error) {
 		return nil, fmt.Errorf("reading base URL of tenant %s: %w", t.Name, err)
 	}
 	// Nothing in the environment (HTTPS_PROXY) decides where a token goes.
-	p.address = net.JoinHostPort(base.Hostname(), cmp.Or(base.Port(), "443"))
+	port := "443"
+	if base.Scheme == "http" { // only loopback, says the registry
+		port = "80"
+	}
+	p.address = net.JoinHostPort(base.Hostname(), cmp.Or(base.Port(), port))
 	if t.CABundle != "" {
 		p.roots = x509.NewCertPool()
 		if !p.roots.AppendCertsFromPEM([]byte(t.CABundle)) {
 			return nil, fmt.Errorf("reading CA bundle of tenant %s: no certificate in it", t.Name)
 		}
+	}
+	if base.Scheme == "http" {
+		return p, nil
 	}
 	p.tls = &tls.Config{
 		MinVersion:         tls.VersionTLS12,
