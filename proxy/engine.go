@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,7 +17,8 @@ type engine struct {
 	limits Limits
 	http2  *http.Server
 	queue  *queue
-	byTLS  sync.Map // *tls.Conn -> *conn: net/http recognises HTTP/2 only on a bare *tls.Conn
+	handed atomic.Int64 // connections that net/http was given and has not registered yet: its Shutdown would not wait for them
+	byTLS  sync.Map     // *tls.Conn -> *conn: net/http recognises HTTP/2 only on a bare *tls.Conn
 }
 
 func newEngine(s *Server, l Limits) *engine {
@@ -29,13 +31,16 @@ func newEngine(s *Server, l Limits) *engine {
 // serve takes over a connection whose caller is known, in a goroutine of its own. It reports false when the engine has stopped.
 func (e *engine) serve(c *conn, tc *tls.Conn, protocol string) bool {
 	if protocol != "h2" {
-		go e.serveH1(c, tc) // with a small stack: the handshake's has grown
+		h := e.newH1(c, tc)
+		go h.serve() // with a small stack: the handshake's has grown
 		return true
 	}
 	e.byTLS.Store(net.Conn(tc), c)
+	e.handed.Add(1)
 	if e.queue.put(tc) {
 		return true
 	}
+	e.handed.Add(-1)
 	e.byTLS.Delete(net.Conn(tc))
 	return false
 }
@@ -45,11 +50,29 @@ func (e *engine) stopAccepting() { e.queue.Close() }
 
 // shutdown drains both protocols until ctx is done.
 func (e *engine) shutdown(ctx context.Context) {
+	for e.handed.Load() > 0 && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
 	e.stopAccepting()
 	var wg sync.WaitGroup
-	wg.Go(func() { e.http2.Shutdown(ctx) })
+	wg.Go(func() {
+		e.restH2(ctx)
+		e.http2.Shutdown(ctx)
+	})
 	wg.Go(func() { e.drainH1(ctx) })
 	wg.Wait()
+}
+
+// restH2 gives connections of HTTP/2 as long as those of HTTP/1.1 get: a request that is on its way is still answered, and its caller told to go (GOAWAY).
+// net/http's Shutdown closes what idles at once.
+func (e *engine) restH2(ctx context.Context) {
+	for end := time.Now().Add(drainIdle); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+		none := true
+		e.byTLS.Range(func(any, any) bool { none = false; return false })
+		if none {
+			return
+		}
+	}
 }
 
 // drainH1 waits until no connection of HTTP/1.1 is left. Each ends behind the answer that it is waiting for; one that idles, shortly.

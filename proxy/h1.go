@@ -68,10 +68,15 @@ const (
 	codingClose
 )
 
-func (e *engine) serveH1(c *conn, tc *tls.Conn) {
+func (e *engine) newH1(c *conn, tc *tls.Conn) *h1 {
 	h := &h1{conn: c, engine: e, tls: tc, first: true}
 	h.in.Init(h)
 	c.h1.Store(h)
+	return h
+}
+
+// serve serves the connection to its end.
+func (h *h1) serve() {
 	defer h.close()
 	for h.serveNext() {
 	}

@@ -36,7 +36,10 @@ func (e *engine) newH2() *http.Server {
 			return context.WithValue(ctx, connKey{}, c)
 		},
 		ConnState: func(nc net.Conn, state http.ConnState) {
-			if state == http.StateClosed {
+			switch state {
+			case http.StateNew:
+				e.handed.Add(-1)
+			case http.StateClosed:
 				if c, ok := e.byTLS.LoadAndDelete(nc); ok {
 					e.server.forget(c.(*conn))
 				}
@@ -275,6 +278,9 @@ func (s *h2) head(length, announced int64) {
 	h := s.w.Header()
 	if announced >= 0 && length >= 0 {
 		h["Content-Length"] = []string{strconv.FormatInt(announced, 10)}
+	}
+	if s.x.server.draining.Load() {
+		s.farewell()
 	}
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // keeps net/http from guessing one
