@@ -75,7 +75,11 @@ func (p *OIDCProvider) start(dir string, config map[string]any) string {
 		p.t.Fatal(err)
 	}
 	var stderr bytes.Buffer
-	cmd := exec.Command(Program(p.t, "node"), filepath.Join(dir, "server.mjs"))
+	node := Program(p.t, "node")
+	if err := exec.Command(node, "-e", `require("node:crypto").hash || process.exit(1)`).Run(); err != nil {
+		missing(p.t, "node is older than 20.12, which oidc-provider needs")
+	}
+	cmd := exec.Command(node, filepath.Join(dir, "server.mjs"))
 	cmd.Dir, cmd.Stderr = dir, &stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
