@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"io"
-	"net/http"
 	"strings"
 	"time"
 
@@ -150,9 +149,4 @@ func (x *exchange) breakOff(err error) {
 func isCallerError(err error) bool {
 	_, ok := err.(callerError)
 	return ok
-}
-
-// noContent reports whether an answer to the method with the status never has a body.
-func noContent(method string, status int) bool {
-	return method == http.MethodHead || status < 200 || status == http.StatusNoContent || status == http.StatusNotModified
 }

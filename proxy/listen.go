@@ -56,10 +56,9 @@ type conn struct {
 	source string
 	peer   *Peer // nil until the handshake has ended; not changed afterwards
 
-	h1       atomic.Pointer[h1]       // HTTP/1.1 only
-	current  atomic.Pointer[exchange] // HTTP/1.1 only: the one that is being served
-	draining bool                     // of drainH1
-	half     time.Time                // of noticeGone: when the caller was first seen to have closed its sending half
+	h1       atomic.Pointer[h1] // HTTP/1.1 only
+	draining bool               // of drainH1
+	half     time.Time          // of noticeGone: when the caller was first seen to have closed its sending half
 
 	mu   sync.Mutex  // guards live
 	live []*exchange // HTTP/2 only
