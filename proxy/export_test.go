@@ -2,10 +2,20 @@ package proxy
 
 import (
 	"crypto/x509"
+	"net"
+	"time"
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
 )
+
+// Keep sets how long connections to tenants are kept, for tests that cannot wait for minutes. A zero value leaves what a server does.
+func (c *Config) Keep(idleLife, maxAge, warmFor time.Duration) {
+	c.keep.idleLife, c.keep.maxAge, c.keep.warmFor, c.keep.tend = idleLife, maxAge, warmFor, 10*time.Millisecond
+}
+
+// Resolve sets how tenants' names are resolved.
+func (c *Config) Resolve(r *net.Resolver) { c.keep.resolver = r }
 
 // NewPeer is a peer whose handshake ended well, for benchmarks of the core.
 func NewPeer(leaf *x509.Certificate, serverName string, trust *pki.Trust) *Peer {

@@ -48,7 +48,7 @@ type gate struct {
 //	orders  /http/orders/*  orders.send
 //	exact   /http/exact     orders.send  (POST only, at most 1 KiB)
 //	stock   /http/stock/*   stock.read
-func newGate(tb testing.TB, limits proxy.Limits) *gate {
+func newGate(tb testing.TB, limits proxy.Limits, with ...func(*proxy.Config)) *gate {
 	tb.Helper()
 	ctx := tb.Context()
 	dir := tb.TempDir()
@@ -96,9 +96,13 @@ func newGate(tb testing.TB, limits proxy.Limits) *gate {
 	g.log, err = record.Open(record.LogOptions{Path: g.logPath, FlushInterval: time.Millisecond})
 	must(tb, err)
 	tb.Cleanup(func() { g.log.Close() })
-	g.server = proxy.New(proxy.Config{
+	cfg := proxy.Config{
 		Registry: g.registry, Trust: g.trust.Load, GetCertificate: certs.GetCertificate, Tokens: g.tokens, Log: g.log, Limits: limits,
-	})
+	}
+	for _, set := range with {
+		set(&cfg)
+	}
+	g.server = proxy.New(cfg)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(tb, err)
 	g.addr = l.Addr().String()

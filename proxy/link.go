@@ -17,7 +17,8 @@ type link struct {
 	pool   *pool
 	raw    *socket
 	tls    *tls.Conn // nil for a tenant without TLS, which only loopback may be
-	reused bool      // it has carried an exchange before
+	reused bool      // it has idled before: the tenant may have closed it by now
+	made   time.Time // when its handshake began
 	since  time.Time // when it was put back
 
 	in     wire.Reader
@@ -44,13 +45,14 @@ var tenantLimits = wire.Limits{Octets: tenantHeadOctets, Fields: tenantHeadField
 
 // dial makes a new link.
 func (p *pool) dial(ctx context.Context) (*link, error) {
-	d := net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	d := net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Resolver: p.keep.resolver}
 	conn, err := d.DialContext(ctx, "tcp", p.address)
 	if err != nil {
 		return nil, err
 	}
 	raw := newSocket(conn)
-	l := &link{pool: p, raw: raw}
+	l := &link{pool: p, raw: raw, made: time.Now()}
+	l.limit.Store(int64(dialTimeout)) // a spare is read before anybody has said how long it may take
 	l.in.Init(l)
 	if p.tls == nil {
 		return l, nil

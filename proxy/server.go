@@ -41,6 +41,8 @@ type Config struct {
 	Limits Limits
 	// Now is the clock of decisions; nil is time.Now.
 	Now func() time.Time
+
+	keep keeping // of connections to tenants
 }
 
 // Server is the data plane of one process: any number of listeners, one decision core, one set of upstream pools. Its methods are safe for
@@ -90,7 +92,7 @@ func New(cfg Config) *Server {
 		conns:     make(map[*conn]struct{}),
 		stopped:   make(chan struct{}),
 	}
-	s.upstreams.tokens = cfg.Tokens
+	s.upstreams.tokens, s.upstreams.keep = cfg.Tokens, cfg.keep.withDefaults()
 	s.engine = newEngine(s, cfg.Limits)
 	s.engines = []*engine{s.engine}
 	cfg.Registry.OnChange(s.registryChanged)
@@ -101,7 +103,7 @@ func New(cfg Config) *Server {
 // tend does what is due once in a while, until Shutdown: it closes connections to tenants that are of no use any more, and notices callers that have gone
 // while their tenant is thinking.
 func (s *Server) tend() {
-	tick := time.NewTicker(tendInterval)
+	tick := time.NewTicker(s.upstreams.keep.tend)
 	defer tick.Stop()
 	var seen, burst int64
 	for {
@@ -125,12 +127,9 @@ func (s *Server) tend() {
 // burstHandshakes is how many handshakes make a burst.
 const burstHandshakes = 500
 
-const (
-	tendInterval = 500 * time.Millisecond
-	// halfClosed is how long a caller that has closed its sending half is believed to wait for its answer. It may have hung up just as well: TCP does not
-	// tell, until something is sent.
-	halfClosed = 5 * time.Second
-)
+// halfClosed is how long a caller that has closed its sending half is believed to wait for its answer. It may have hung up just as well: TCP does not
+// tell, until something is sent.
+const halfClosed = 5 * time.Second
 
 // noticeGone interrupts the exchanges of callers on HTTP/1.1 that have hung up. (Of HTTP/2, net/http tells.)
 func (s *Server) noticeGone(now time.Time) {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -23,6 +24,7 @@ type upstreams struct {
 	tokens *token.Engine
 	mu     sync.Mutex // held while pools is replaced
 	pools  atomic.Pointer[map[poolKey]*pool]
+	keep   keeping
 }
 
 // poolKey is a struct and not a joined string, so that no two pairs can meet.
@@ -34,10 +36,14 @@ type pool struct {
 	address string           // host and port to connect to
 	tls     *tls.Config      // nil: the tenant is on loopback and speaks without TLS
 	roots   *x509.CertPool   // nil: the system's
+	keep    *keeping
+	open    context.Context // done when the pool is closed
+	shut    context.CancelFunc
 
-	idleMu sync.Mutex // guards the two below; held for a few instructions
+	idleMu sync.Mutex // guards what follows; held for a few instructions
 	idle   []*link    // the one used last is at the end
 	closed bool       // nothing is kept any more
+	spares spares
 
 	mu      sync.Mutex // held while sources is replaced
 	sources atomic.Pointer[map[sourceKey]*token.Source]
@@ -62,7 +68,7 @@ func (u *upstreams) get(identityName string, t *identity.Tenant) (*pool, error) 
 		}
 		next = maps.Clone(*m)
 	}
-	p, err := newPool(t)
+	p, err := newPool(t, &u.keep)
 	if err != nil {
 		return nil, err
 	}
@@ -115,8 +121,9 @@ func (u *upstreams) closeAll() {
 	}
 }
 
-func newPool(t *identity.Tenant) (*pool, error) {
-	p := &pool{tenant: t}
+func newPool(t *identity.Tenant, keep *keeping) (*pool, error) {
+	p := &pool{tenant: t, keep: keep}
+	p.open, p.shut = context.WithCancel(context.Background())
 	base, err := url.Parse(t.BaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("reading base URL of tenant %s: %w", t.Name, err)
@@ -148,15 +155,14 @@ func newPool(t *identity.Tenant) (*pool, error) {
 	return p, nil
 }
 
-const (
-	maxIdleLinks = 256              // kept in one pool
-	idleLinkLife = 50 * time.Second // below what common servers keep an idle connection open
-)
+// maxIdleLinks are kept in one pool.
+const maxIdleLinks = 256
 
 // take returns a kept connection that still works, the one used last, or nil.
 func (p *pool) take(now time.Time) *link {
 	for {
 		p.idleMu.Lock()
+		p.spares.taken = true
 		n := len(p.idle)
 		if n == 0 {
 			p.idleMu.Unlock()
@@ -178,7 +184,8 @@ func (p *pool) put(l *link, now time.Time) {
 	l.reused, l.since = true, now
 	l.in.Release()
 	p.idleMu.Lock()
-	if p.closed || len(p.idle) >= maxIdleLinks {
+	p.spares.good()
+	if p.closed || len(p.idle) >= maxIdleLinks || p.keep.spent(l, now) {
 		p.idleMu.Unlock()
 		l.retire()
 		return
@@ -192,7 +199,11 @@ func (p *pool) prune(now time.Time) {
 	var old []*link
 	p.idleMu.Lock()
 	p.idle = slices.DeleteFunc(p.idle, func(l *link) bool {
-		gone := now.Sub(l.since) > idleLinkLife || l.raw.state() != socketOpen
+		gone := p.keep.spent(l, now)
+		if !gone && l.raw.state() != socketOpen {
+			gone = true
+			p.spares.lost(l, now)
+		}
 		if gone {
 			old = append(old, l)
 		}
@@ -210,16 +221,21 @@ func (p *pool) close() {
 	idle := p.idle
 	p.idle, p.closed = nil, true
 	p.idleMu.Unlock()
+	p.shut()
 	for _, l := range idle {
 		l.retire()
 	}
 }
 
-// prune keeps the pools tidy.
+// prune keeps the pools tidy, and those in use warm.
 func (u *upstreams) prune(now time.Time) {
 	if m := u.pools.Load(); m != nil {
+		begun := 0
 		for _, p := range *m {
 			p.prune(now)
+			if begun < maxSparesAtOnce && p.warm(now) {
+				begun++
+			}
 		}
 	}
 }
