@@ -56,6 +56,9 @@ type Route struct {
 	IdleTimeout Duration `json:"idle_timeout,omitempty"`
 	// Scope is the OAuth scope to ask for on this route: tokens with one space between; "" means the credential's.
 	Scope string `json:"scope,omitempty"`
+	// Upgrade names the protocols that a connection may be turned over to (RFC 9110, 7.8), lower case, such as "websocket"; empty means
+	// none. Once it is, what goes over it is not looked at any more.
+	Upgrade []string `json:"upgrade,omitempty"`
 	// Created is when the route was added. The registry sets it.
 	Created time.Time `json:"created,omitzero"`
 	// Updated is when the route was last changed. The registry sets it.
@@ -90,6 +93,9 @@ func (r Route) Validate() error {
 	v.timeout("response_timeout", r.ResponseTimeout)
 	v.timeout("idle_timeout", r.IdleTimeout)
 	v.scope("scope", r.Scope)
+	for _, protocol := range r.Upgrade {
+		v.upgrade("upgrade", protocol)
+	}
 	return v.err()
 }
 
@@ -98,7 +104,7 @@ func (r Route) normal() Route {
 	if r.Host == "" {
 		r.Host = AnyHost
 	}
-	r.Methods = sortedSet(r.Methods)
+	r.Methods, r.Upgrade = sortedSet(r.Methods), sortedSet(r.Upgrade)
 	return r
 }
 
@@ -160,6 +166,18 @@ func (v *validation) tenantPath(r Route) {
 
 func pathChar(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~!$&'()+,=:@/", c) >= 0
+}
+
+// upgrade checks the name of a protocol. One that carries requests of its own would carry them past every rule of the routes.
+func (v *validation) upgrade(field, protocol string) {
+	const allowed = "abcdefghijklmnopqrstuvwxyz0123456789-._"
+	name, _, _ := strings.Cut(protocol, "/")
+	switch {
+	case protocol == "" || len(protocol) > 64 || strings.Trim(protocol, allowed+"/") != "" || strings.Count(protocol, "/") > 1:
+		v.fail(field, quoted(protocol)+" is not the name of a protocol", "write it in small letters, like websocket")
+	case name == "h2c" || name == "h2" || name == "http" || name == "tls" || strings.HasPrefix(name, "connect-"):
+		v.fail(field, quoted(protocol)+" would carry requests past the routes", "name protocols that carry none, like websocket")
+	}
 }
 
 func (v *validation) method(field, m string) {

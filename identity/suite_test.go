@@ -103,7 +103,7 @@ func testKeepsFields(t *testing.T, db *database.DB) {
 	cpi.Description, cpi.Scope, cpi.CaseSensitive, cpi.Timeout = "Cloud Integration äöü", "a b", true, identity.Duration(7*time.Second)
 	route := identity.Route{Name: "orders", Host: "api.example.com", Path: "/http/orders/*", Methods: []string{"POST", "GET", "GET"}, Tenant: "cpi",
 		TenantPath: "/cxf/orders/*", Role: "orders.send", Case: identity.CaseInsensitive, MaxBody: -1,
-		ResponseTimeout: identity.Duration(time.Second), IdleTimeout: identity.Duration(2 * time.Second), Scope: "x"}
+		ResponseTimeout: identity.Duration(time.Second), IdleTimeout: identity.Duration(2 * time.Second), Scope: "x", Upgrade: []string{"websocket", "vnd.a/2", "websocket"}}
 	erp := identity.Identity{Name: "erp", Owner: "Team ERP", Description: "the ERP", Roles: []string{"b", "a", "b"}, ReviewDate: "2027-03-31"}
 	cert := certificate("erp", "one")
 	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
@@ -112,12 +112,16 @@ func testKeepsFields(t *testing.T, db *database.DB) {
 		storedIdentity, e3 := tx.AddIdentity(ctx, erp)
 		_, e4 := tx.BindCertificate(ctx, cert)
 		stored, e5 := tx.AddCredential(ctx, secret("erp", "cpi"))
-		if stored.ID == "" || !slices.Equal(storedRoute.Methods, []string{"GET", "POST"}) || !slices.Equal(storedIdentity.Roles, []string{"a", "b"}) {
+		if stored.ID == "" || !slices.Equal(storedRoute.Methods, []string{"GET", "POST"}) ||
+			!slices.Equal(storedRoute.Upgrade, []string{"vnd.a/2", "websocket"}) || !slices.Equal(storedIdentity.Roles, []string{"a", "b"}) {
 			t.Errorf("not stored in normal form: %+v, %+v, %+v", stored, storedRoute, storedIdentity)
 		}
 		return errors.Join(e1, e2, e3, e4, e5)
 	})
 	s := r.Snapshot()
+	if e, ok := s.Route("orders"); !ok || !slices.Equal(e.Route.Upgrade, []string{"vnd.a/2", "websocket"}) {
+		t.Errorf("got route %+v, %v", e, ok)
+	}
 	b, ok := s.Binding(cert.Fingerprint)
 	if !ok || b.Identity.Name != "erp" || !b.HasRole("a") || !b.HasRole("b") || b.HasRole("c") {
 		t.Errorf("got binding %+v, %v", b, ok)

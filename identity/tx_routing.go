@@ -129,7 +129,7 @@ func (tx *Tx) RemoveTenant(ctx context.Context, name string) error {
 func (tx *Tx) Route(name string) (Route, error) {
 	if e, ok := tx.draft.routes[name]; ok {
 		r := *e.Route
-		r.Methods = slices.Clone(r.Methods)
+		r.Methods, r.Upgrade = slices.Clone(r.Methods), slices.Clone(r.Upgrade)
 		return r, nil
 	}
 	return Route{}, notFound(ObjectRoute, name)
@@ -176,7 +176,7 @@ func (tx *Tx) storeRoute(ctx context.Context, r Route, statement string) (Route,
 		return Route{}, err
 	}
 	stored := r
-	stored.Methods = slices.Clone(r.Methods)
+	stored.Methods, stored.Upgrade = slices.Clone(r.Methods), slices.Clone(r.Upgrade)
 	tx.draft.putRoute(&stored)
 	return r, nil
 }

@@ -111,6 +111,13 @@ func TestValidateRefuses(t *testing.T) {
 		{"negative body", "max_body", withRoute(func(r *identity.Route) { r.MaxBody = -2 })},
 		{"endless timeout", "idle_timeout", withRoute(func(r *identity.Route) { r.IdleTimeout = identity.Duration(25 * time.Hour) })},
 
+		{"upgrade to nothing", "upgrade", withRoute(func(r *identity.Route) { r.Upgrade = []string{""} })},
+		{"upgrade in capitals", "upgrade", withRoute(func(r *identity.Route) { r.Upgrade = []string{"WebSocket"} })},
+		{"two upgrades in one", "upgrade", withRoute(func(r *identity.Route) { r.Upgrade = []string{"websocket, x"} })},
+		{"upgrade to HTTP/2 in the clear", "upgrade", withRoute(func(r *identity.Route) { r.Upgrade = []string{"websocket", "h2c"} })},
+		{"upgrade to HTTP", "upgrade", withRoute(func(r *identity.Route) { r.Upgrade = []string{"http/2.0"} })},
+		{"upgrade to TLS", "upgrade", withRoute(func(r *identity.Route) { r.Upgrade = []string{"tls/1.2"} })},
+
 		{"no client id", "client_id", withCredential(func(c *identity.Credential) { c.ClientID = "" })},
 		{"no secret", "secret", withCredential(func(c *identity.Credential) { c.Secret = identity.SecretMaterial{} })},
 		{"secret with a line end", "secret", withCredential(func(c *identity.Credential) { c.Secret = identity.NewSecret("abc\n") })},

@@ -71,6 +71,9 @@ type exchange struct {
 	committed bool      // a final status has been sent
 	passing   bool      // it was the tenant's: what follows is the tenant's answer
 
+	upgrade  string      // the protocol that the connection is to be turned over to, "" for none
+	upgraded atomic.Bool // it was, and octets pass
+
 	objection objection
 	held      *link // the connection to the tenant that is in use
 
@@ -108,7 +111,7 @@ func (x *exchange) serve() (whole bool) {
 }
 
 func (x *exchange) begin() {
-	x.committed, x.passing, x.done = false, false, time.Time{}
+	x.committed, x.passing, x.done, x.upgrade = false, false, time.Time{}, ""
 	x.now = time.Now()
 	id := record.AppendRequestIDAt(x.id[:0], x.now)
 	x.access = record.Access{

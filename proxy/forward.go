@@ -34,6 +34,7 @@ func (x *exchange) forward() {
 		return
 	}
 	x.upload.limit = route.MaxBody
+	x.upgrade = x.wantedUpgrade()
 	for stale := false; ; {
 		tok, waited, err := x.token(source)
 		if err != nil {
@@ -51,7 +52,7 @@ func (x *exchange) forward() {
 			x.now = time.Now()
 		}
 		start := x.now
-		l, err := x.connect(p, stale)
+		l, err := x.connect(p, stale || x.upgrade != "")
 		if err != nil {
 			a.TenantDuration += time.Since(start)
 			x.fail(record.Unreachable, err)
@@ -74,6 +75,10 @@ func (x *exchange) forward() {
 			a.Retried, stale = true, false
 			x.drain(l)
 			continue
+		}
+		if l.resp.Status == http.StatusSwitchingProtocols {
+			x.tunnel(l, tok)
+			return
 		}
 		x.answer(l, tok)
 		return
@@ -199,7 +204,7 @@ func (x *exchange) roundTrip(l *link, tok token.Token) error {
 			return x.stale(l, err)
 		case x.ended.Load() != nil: // in the same moment: then it is not served
 			return errCallerGone
-		case !l.resp.Informational():
+		case !l.resp.Informational(), l.resp.Status == http.StatusSwitchingProtocols && x.agreed(&l.resp):
 			x.access.TenantStatus = l.resp.Status
 			return nil
 		case interim == maxInterim:
@@ -272,6 +277,10 @@ func (x *exchange) appendHead(dst []byte, tok token.Token) []byte {
 		}
 	}
 	// From here on we add: nothing that the caller says can take it away.
+	if x.upgrade != "" {
+		dst = append(dst, "Connection: Upgrade\r\n"...)
+		dst = wire.AppendField(dst, "Upgrade", x.upgrade)
+	}
 	dst = wire.AppendField(dst, "Authorization", tok.Header())
 	dst = wire.AppendField(dst, "X-Request-Id", x.access.RequestID)
 	switch {
@@ -316,7 +325,7 @@ func (x *exchange) hangUp() {
 func (x *exchange) release(l *link) {
 	x.held = nil
 	mine := x.link.CompareAndSwap(l, nil) // else somebody has interrupted it
-	if mine && l.body.Done() && l.resp.Persistent() && l.in.Buffered() == 0 && x.upload.settle() {
+	if mine && x.upgrade == "" && l.body.Done() && l.resp.Persistent() && l.in.Buffered() == 0 && x.upload.settle() {
 		l.resp.Release()
 		l.pool.put(l, x.now)
 		return

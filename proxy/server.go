@@ -206,6 +206,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	engines := s.engines
 	s.mu.Unlock()
+	// What was turned over to another protocol would go on for as long as its two sides like.
+	s.endUpgraded()
 	// Connections that were accepted before are served, too: each gets the answer to its first request.
 	for s.accepting.Load() > 0 && ctx.Err() == nil {
 		time.Sleep(time.Millisecond)
