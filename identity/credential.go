@@ -3,6 +3,7 @@ package identity
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"strings"
 	"time"
 )
 
@@ -118,6 +119,9 @@ func (c *Credential) fits(t *Tenant) error {
 	if c.TokenURL == "" && t.TokenURL == "" {
 		v.fail("token_url", "neither the credential nor tenant "+quoted(t.Name)+" names a token endpoint",
 			"give the credential a token URL, or set the tenant's")
+	}
+	if t.HTTPProxy != "" && strings.HasPrefix(c.TokenURL, "http:") {
+		v.fail("token_url", "not https, and tenant "+quoted(t.Name)+" is called through a proxy", "the proxy would see the secret: use https")
 	}
 	style := c.AuthStyle
 	if style == "" {

@@ -146,3 +146,31 @@ func TestFullDiskChangesNothing(t *testing.T) {
 	})
 	wantSame(t, db, sealer, r)
 }
+
+// A proxy must not see a secret: neither a credential nor its tenant can be changed so that it would.
+func TestNoSecretGoesThroughAProxyInTheClear(t *testing.T) {
+	r := openRegistry(t, openDatabase(t, databasetest.SQLite(t)), newSealer(t))
+	direct, proxied := tenant("direct"), tenant("proxied")
+	proxied.HTTPProxy = "http://proxy.example.com:3128"
+	plain := func(name string) identity.Credential {
+		c := secret("erp", name)
+		c.TokenURL = "http://localhost:8080/token"
+		return c
+	}
+	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
+		_, e1 := tx.AddTenant(ctx, direct)
+		_, e2 := tx.AddTenant(ctx, proxied)
+		_, e3 := tx.AddIdentity(ctx, person("erp"))
+		_, e4 := tx.AddCredential(ctx, plain("direct"))
+		return errors.Join(e1, e2, e3, e4)
+	})
+	e := refuse(t, r, identity.ErrInvalid, func(ctx context.Context, tx *identity.Tx) error {
+		_, err := tx.AddCredential(ctx, plain("proxied"))
+		return err
+	})
+	if e.Field != "token_url" {
+		t.Errorf("got %+v", e)
+	}
+	direct.HTTPProxy = proxied.HTTPProxy
+	refuse(t, r, identity.ErrInvalid, func(ctx context.Context, tx *identity.Tx) error { _, err := tx.SetTenant(ctx, direct); return err })
+}

@@ -101,6 +101,7 @@ func testKeepsFields(t *testing.T, db *database.DB) {
 	r := openRegistry(t, db, sealer)
 	cpi := tenant("cpi")
 	cpi.Description, cpi.Scope, cpi.CaseSensitive, cpi.Timeout = "Cloud Integration äöü", "a b", true, identity.Duration(7*time.Second)
+	cpi.HTTPProxy = "http://proxy.example.com:3128/"
 	route := identity.Route{Name: "orders", Host: "api.example.com", Path: "/http/orders/*", Methods: []string{"POST", "GET", "GET"}, Tenant: "cpi",
 		TenantPath: "/cxf/orders/*", Role: "orders.send", Case: identity.CaseInsensitive, MaxBody: -1,
 		ResponseTimeout: identity.Duration(time.Second), IdleTimeout: identity.Duration(2 * time.Second), Scope: "x", Upgrade: []string{"websocket", "vnd.a/2", "websocket"}}
@@ -119,6 +120,9 @@ func testKeepsFields(t *testing.T, db *database.DB) {
 		return errors.Join(e1, e2, e3, e4, e5)
 	})
 	s := r.Snapshot()
+	if got, ok := s.Tenant("cpi"); !ok || got.HTTPProxy != "http://proxy.example.com:3128" {
+		t.Errorf("got tenant %+v, %v", got, ok)
+	}
 	if e, ok := s.Route("orders"); !ok || !slices.Equal(e.Route.Upgrade, []string{"vnd.a/2", "websocket"}) {
 		t.Errorf("got route %+v, %v", e, ok)
 	}

@@ -3,6 +3,7 @@ package identity
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -39,6 +40,9 @@ type Tenant struct {
 	CaseSensitive bool `json:"case_sensitive"`
 	// Timeout bounds a call, from the request's start to the response's header; 0 means DefaultTenantTimeout.
 	Timeout Duration `json:"timeout,omitempty"`
+	// HTTPProxy is the URL, http or https with a port, of the proxy through which (CONNECT) the tenant and its token endpoint are called; ""
+	// means directly. A proxy that asks for a password is not supported.
+	HTTPProxy string `json:"http_proxy,omitempty"`
 	// Created is when the tenant was added. The registry sets it.
 	Created time.Time `json:"created,omitzero"`
 	// Updated is when the tenant was last changed. The registry sets it.
@@ -58,12 +62,13 @@ func (t Tenant) Validate() error {
 	v.scope("scope", t.Scope)
 	v.caBundle("ca_bundle", t.CABundle)
 	v.timeout("timeout", t.Timeout)
+	v.httpProxy("http_proxy", t)
 	return v.err()
 }
 
 // normal returns the tenant as it is stored.
 func (t Tenant) normal() Tenant {
-	t.BaseURL = strings.TrimRight(t.BaseURL, "/")
+	t.BaseURL, t.HTTPProxy = strings.TrimRight(t.BaseURL, "/"), strings.TrimRight(t.HTTPProxy, "/")
 	return t
 }
 
@@ -83,6 +88,29 @@ func (v *validation) authStyle(field, style string) {
 			"because a wrong guess counts as a failed logon")
 	default:
 		v.fail(field, quoted(style)+" is not a style", "give body, basic, basic_raw or mtls")
+	}
+}
+
+// httpProxy checks the address of a proxy. What passes through it is TLS, so it may itself be spoken with in the clear.
+func (v *validation) httpProxy(field string, t Tenant) {
+	if t.HTTPProxy == "" {
+		return
+	}
+	const form = "write it like http://proxy.example.com:3128"
+	u, err := url.Parse(t.HTTPProxy)
+	switch {
+	case err != nil || u.Opaque != "" || u.Hostname() == "" || len(t.HTTPProxy) > 2048 || !printable(t.HTTPProxy):
+		v.fail(field, "not an absolute URL", form) // the text may hold a password, so it is not quoted
+	case u.User != nil:
+		v.fail(field, "holds a user name or password", "remove what stands before the '@': only a proxy that asks for no password can be used")
+	case u.Scheme != "http" && u.Scheme != "https":
+		v.fail(field, "neither https nor http", form)
+	case u.Port() == "" || !validPort(u.Port()):
+		v.fail(field, "has no port between 1 and 65535", form)
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(t.HTTPProxy, "#"):
+		v.fail(field, "holds more than an address", form)
+	case !strings.HasPrefix(t.BaseURL, "https:") || t.TokenURL != "" && !strings.HasPrefix(t.TokenURL, "https:"):
+		v.fail(field, "given for a tenant that is not called by https", "the proxy would see tokens and secrets: use https, or no proxy")
 	}
 }
 

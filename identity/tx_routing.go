@@ -62,7 +62,7 @@ func (tx *Tx) tenantFits(old, t *Tenant) error {
 			return err
 		}
 	}
-	if old.AuthStyle == t.AuthStyle && (old.TokenURL == "") == (t.TokenURL == "") {
+	if old.AuthStyle == t.AuthStyle && (old.TokenURL == "") == (t.TokenURL == "") && (old.HTTPProxy == "") == (t.HTTPProxy == "") {
 		return nil
 	}
 	for _, c := range tx.draft.credentials.all {

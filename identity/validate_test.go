@@ -31,6 +31,7 @@ func TestValidateRefuses(t *testing.T) {
 		return func() error { v := certificate("erp", "x"); f(&v); return v.Validate() }
 	}
 	path := func(p string) func() error { return withRoute(func(r *identity.Route) { r.Path = p }) }
+	proxied := func(u string) func() error { return withTenant(func(v *identity.Tenant) { v.HTTPProxy = u }) }
 	base := func(u string) func() error { return withTenant(func(v *identity.Tenant) { v.BaseURL = u }) }
 	for _, tc := range []struct {
 		name, field string
@@ -76,6 +77,19 @@ func TestValidateRefuses(t *testing.T) {
 		})},
 		{"bundle cut short", "ca_bundle", withTenant(func(v *identity.Tenant) { v.CABundle = "-----BEGIN CERTIFICATE-----\nAAAA\n" })},
 		{"negative timeout", "timeout", withTenant(func(v *identity.Tenant) { v.Timeout = -1 })},
+
+		{"proxy without a port", "http_proxy", proxied("http://proxy.example.com")},
+		{"proxy with a password", "http_proxy", proxied("http://a:b@proxy.example.com:3128")},
+		{"proxy of another kind", "http_proxy", proxied("socks5://proxy.example.com:1080")},
+		{"proxy with a path", "http_proxy", proxied("http://proxy.example.com:3128/a")},
+		{"proxy with a query", "http_proxy", proxied("http://proxy.example.com:3128?")},
+		{"proxy without a scheme", "http_proxy", proxied("proxy.example.com:3128")},
+		{"proxy before http", "http_proxy", withTenant(func(v *identity.Tenant) {
+			v.BaseURL, v.HTTPProxy = "http://localhost:1", "http://proxy.example.com:3128"
+		})},
+		{"proxy before a token URL by http", "http_proxy", withTenant(func(v *identity.Tenant) {
+			v.TokenURL, v.HTTPProxy = "http://localhost:1", "http://proxy.example.com:3128"
+		})},
 
 		{"no path", "path", path("")},
 		{"relative path", "path", path("a")},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"net"
 	"sync/atomic"
 	"time"
 
@@ -45,8 +44,7 @@ var tenantLimits = wire.Limits{Octets: tenantHeadOctets, Fields: tenantHeadField
 
 // dial makes a new link.
 func (p *pool) dial(ctx context.Context) (*link, error) {
-	d := net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Resolver: p.keep.resolver}
-	conn, err := d.DialContext(ctx, "tcp", p.address)
+	conn, err := p.reach(ctx, "tcp", p.address)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 type socket struct {
 	net.Conn
 	rc     syscall.RawConn // nil when the connection has none
+	below  *socket         // of a connection that is itself TLS: see throughTLS
 	mode   readMode        // of the goroutine that reads
 	reader rawReader
 	first  []byte // received by await and not read yet
@@ -35,6 +36,9 @@ func newSocket(c net.Conn) *socket {
 	s := &socket{Conn: c}
 	if sc, ok := c.(syscall.Conn); ok {
 		s.rc, _ = sc.SyscallConn()
+	}
+	if t, ok := c.(*throughTLS); ok {
+		s.below = t.below
 	}
 	return s
 }

@@ -4,7 +4,10 @@ import "golang.org/x/sys/unix"
 
 // state asks the kernel how much of the connection is left. It may be called beside any other method.
 func (s *socket) state() (state socketState) {
-	if s.rc == nil {
+	switch {
+	case s.below != nil:
+		return s.below.state()
+	case s.rc == nil:
 		return socketOpen
 	}
 	s.rc.Control(func(fd uintptr) {

@@ -29,7 +29,10 @@ func (s *socket) await() error {
 
 // tryRead reads what has been received: errWouldWait when that is nothing.
 func (s *socket) tryRead(p []byte) (int, error) {
-	if s.rc == nil {
+	switch {
+	case s.below != nil:
+		return s.tryBelow(p)
+	case s.rc == nil:
 		return 0, errWouldWait
 	}
 	return s.rawRead(p, false)

@@ -27,7 +27,13 @@ func newUpgradingGate(t *testing.T, limits proxy.Limits, idle time.Duration, the
 	g.addRoute(identity.Route{
 		Name: "ws", Path: "/ws/*", Tenant: "acme", Role: "orders.send", Upgrade: []string{"websocket", "other"}, IdleTimeout: identity.Duration(idle),
 	})
-	g.tenant.answer(func(w http.ResponseWriter, r *http.Request) {
+	g.tenant.answer(switching(then))
+	return g
+}
+
+// switching makes the tenant switch to websocket and then do what the function says.
+func switching(then func(conn io.ReadWriteCloser)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") != "websocket" {
 			fmt.Fprintf(w, "no upgrade: %q %q", r.Header.Get("Upgrade"), r.Header.Get("Connection"))
 			return
@@ -44,8 +50,7 @@ func newUpgradingGate(t *testing.T, limits proxy.Limits, idle time.Duration, the
 			io.Writer
 			io.Closer
 		}{rw, conn, conn})
-	})
-	return g
+	}
 }
 
 func echo(conn io.ReadWriteCloser) { io.Copy(conn, conn) }

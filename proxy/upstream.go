@@ -34,6 +34,7 @@ type poolKey struct{ identity, tenant string }
 type pool struct {
 	tenant  *identity.Tenant // the version that the pool was made for
 	address string           // host and port to connect to
+	via     *connectProxy    // nil: directly
 	tls     *tls.Config      // nil: the tenant is on loopback and speaks without TLS
 	roots   *x509.CertPool   // nil: the system's
 	keep    *keeping
@@ -138,6 +139,11 @@ func newPool(t *identity.Tenant, keep *keeping) (*pool, error) {
 		p.roots = x509.NewCertPool()
 		if !p.roots.AppendCertsFromPEM([]byte(t.CABundle)) {
 			return nil, fmt.Errorf("reading CA bundle of tenant %s: no certificate in it", t.Name)
+		}
+	}
+	if t.HTTPProxy != "" {
+		if p.via, err = newConnectProxy(t, p.dialer()); err != nil {
+			return nil, err
 		}
 	}
 	if base.Scheme == "http" {
@@ -260,6 +266,9 @@ func (p *pool) source(tokens *token.Engine, c *identity.Credential, routeScope s
 	tc := token.Credential{
 		ID: c.ID, TokenURL: cmp.Or(c.TokenURL, p.tenant.TokenURL), Style: token.Style(cmp.Or(c.AuthStyle, p.tenant.AuthStyle)),
 		ClientID: c.ClientID, Scope: key.scope, RootCAs: p.roots,
+	}
+	if p.via != nil {
+		tc.Via, tc.Dial = p.tenant.HTTPProxy, p.via.dial
 	}
 	if c.Kind == identity.KindCertificate {
 		pair, err := tls.X509KeyPair([]byte(c.Certificate), []byte(c.Secret.Reveal()))

@@ -39,6 +39,7 @@ func tenantAttributes(p *program, cmd *cobra.Command) *attributes {
 	a.file(p, cmd, "ca-bundle", "ca_bundle", "PEM `file` of the only CAs the tenant's certificate may come from (default: the system's)")
 	a.truth(cmd, "case-sensitive", "case_sensitive", "the tenant tells /A from /a (default: it does not)")
 	a.duration(cmd, "timeout", "timeout", "longest wait for the tenant's response header (default 60s)")
+	a.text(cmd, "http-proxy", "http_proxy", "`URL` of the proxy to call the tenant and its token endpoint through, such as http://proxy:3128 (default: directly)")
 	return a
 }
 
@@ -130,6 +131,7 @@ func printTenant(w io.Writer, t *identity.Tenant) {
 		field{"trusts", ca},
 		field{"case-sensitive", yesNo(t.CaseSensitive)},
 		field{"timeout", Duration(timeout).String()},
+		field{"HTTP proxy", t.HTTPProxy},
 		field{"created", moment(t.Created)},
 		field{"updated", moment(t.Updated)},
 	)

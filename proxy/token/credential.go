@@ -2,6 +2,7 @@ package token
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -46,6 +47,10 @@ type Credential struct {
 	Scope string
 	// RootCAs are the only authorities trusted for the token endpoint; nil means the system's.
 	RootCAs *x509.CertPool
+	// Dial connects to the token endpoint; nil means as the [Engine] does. It is called for https only.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error) `json:"-"`
+	// Via names what Dial does: credentials that differ in nothing else are the same when it is the same.
+	Via string
 }
 
 // Validate reports what is missing or contradictory. Its error carries no secret.
@@ -76,6 +81,8 @@ func (c Credential) Validate() error {
 	case u.Host == "" || u.User != nil || u.Fragment != "":
 		return fmt.Errorf("checking credential: token URL must name a host, without user or fragment")
 	case u.Scheme == "https":
+	case u.Scheme == "http" && c.Dial != nil:
+		return fmt.Errorf("checking credential: token URL must be https: a secret goes there by way of others")
 	case u.Scheme == "http" && loopback(u.Hostname()):
 	default:
 		return fmt.Errorf("checking credential: token URL must be https: a secret goes there")
@@ -93,7 +100,7 @@ func loopback(host string) bool {
 
 // same reports whether other would fetch the same token in the same way.
 func (c Credential) same(other Credential) bool {
-	return c.TokenURL == other.TokenURL && c.Style == other.Style && c.ClientID == other.ClientID &&
+	return c.TokenURL == other.TokenURL && c.Via == other.Via && c.Style == other.Style && c.ClientID == other.ClientID &&
 		c.Secret.Equal(other.Secret) && sameCertificate(c.Certificate, other.Certificate) && samePool(c.RootCAs, other.RootCAs)
 }
 

@@ -66,12 +66,15 @@ func (e *Engine) transport(c Credential) *http.Transport {
 		// Not Certificates: crypto/tls would silently send none if it chains to none of the authorities that the server names.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.Certificate, nil }
 	}
-	dial := e.Dial
-	if dial == nil {
+	dial, proxy := e.Dial, e.Proxy
+	switch {
+	case c.Dial != nil:
+		dial, proxy = c.Dial, nil
+	case dial == nil:
 		dial = (&net.Dialer{}).DialContext
 	}
 	return &http.Transport{
-		DialContext: dial, Proxy: e.Proxy, TLSClientConfig: config, DisableKeepAlives: true, DisableCompression: true,
+		DialContext: dial, Proxy: proxy, TLSClientConfig: config, DisableKeepAlives: true, DisableCompression: true,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
 }

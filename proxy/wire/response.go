@@ -85,7 +85,7 @@ func (p *Response) parse(head, method string, maxFields int) *Error {
 		p.Announced = f.length
 	}
 	switch { // RFC 9112, section 6.3
-	case p.Status < 200 || p.Status == 204 || p.Status == 304 || method == "HEAD":
+	case p.Status < 200 || p.Status == 204 || p.Status == 304 || method == "HEAD" || method == "CONNECT" && p.Status < 300:
 		if f.chunked && f.hasLength {
 			return malformed("Content-Length and Transfer-Encoding are both given")
 		}
