@@ -123,6 +123,10 @@ func (c *Credential) fits(t *Tenant) error {
 	if t.HTTPProxy != "" && strings.HasPrefix(c.TokenURL, "http:") {
 		v.fail("token_url", "not https, and tenant "+quoted(t.Name)+" is called through a proxy", "the proxy would see the secret: use https")
 	}
+	if t.ClientCertificate == ShowCredential && c.Kind != KindCertificate {
+		v.fail("kind", "connections to tenant "+quoted(t.Name)+" show the credential's certificate, and a credential of kind "+c.Kind+" has none",
+			"use kind certificate, or set the tenant's client_certificate to nothing")
+	}
 	style := c.AuthStyle
 	if style == "" {
 		style = t.AuthStyle

@@ -69,6 +69,10 @@ func TestCertificateCredential(t *testing.T) {
 		})
 	}
 	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
+		mtls.ClientCertificate = identity.ShowCredential
+		if _, err := tx.SetTenant(ctx, mtls); err != nil {
+			t.Errorf("a tenant that is shown certificates: %v", err)
+		}
 		stored, err := tx.AddCredential(ctx, of(cert, key))
 		if !stored.NotAfter.Equal(end) {
 			t.Errorf("got the end %v, want the certificate's %v", stored.NotAfter, end)
@@ -145,6 +149,29 @@ func TestFullDiskChangesNothing(t *testing.T) {
 		return err
 	})
 	wantSame(t, db, sealer, r)
+}
+
+// A tenant that is to be shown the credential's certificate takes no other credentials, and a tenant that has others is not to be shown any.
+func TestACertificateThatIsShownMustBeThere(t *testing.T) {
+	r := openRegistry(t, openDatabase(t, databasetest.SQLite(t)), newSealer(t))
+	shown, plain := tenant("shown"), tenant("plain")
+	shown.ClientCertificate = identity.ShowCredential
+	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
+		_, e1 := tx.AddTenant(ctx, shown)
+		_, e2 := tx.AddTenant(ctx, plain)
+		_, e3 := tx.AddIdentity(ctx, person("erp"))
+		_, e4 := tx.AddCredential(ctx, secret("erp", "plain"))
+		return errors.Join(e1, e2, e3, e4)
+	})
+	e := refuse(t, r, identity.ErrInvalid, func(ctx context.Context, tx *identity.Tx) error {
+		_, err := tx.AddCredential(ctx, secret("erp", "shown"))
+		return err
+	})
+	if e.Field != "kind" {
+		t.Errorf("got %+v", e)
+	}
+	plain.ClientCertificate = identity.ShowCredential
+	refuse(t, r, identity.ErrInvalid, func(ctx context.Context, tx *identity.Tx) error { _, err := tx.SetTenant(ctx, plain); return err })
 }
 
 // A proxy must not see a secret: neither a credential nor its tenant can be changed so that it would.

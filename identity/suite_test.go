@@ -99,15 +99,16 @@ func wantSame(t *testing.T, db *database.DB, s identity.Sealer, r *identity.Regi
 func testKeepsFields(t *testing.T, db *database.DB) {
 	sealer := newSealer(t)
 	r := openRegistry(t, db, sealer)
-	cpi := tenant("cpi")
+	cpi, shown := tenant("cpi"), tenant("shown")
 	cpi.Description, cpi.Scope, cpi.CaseSensitive, cpi.Timeout = "Cloud Integration äöü", "a b", true, identity.Duration(7*time.Second)
-	cpi.HTTPProxy = "http://proxy.example.com:3128/"
+	cpi.HTTPProxy, shown.ClientCertificate = "http://proxy.example.com:3128/", identity.ShowCredential
 	route := identity.Route{Name: "orders", Host: "api.example.com", Path: "/http/orders/*", Methods: []string{"POST", "GET", "GET"}, Tenant: "cpi",
 		TenantPath: "/cxf/orders/*", Role: "orders.send", Case: identity.CaseInsensitive, MaxBody: -1,
 		ResponseTimeout: identity.Duration(time.Second), IdleTimeout: identity.Duration(2 * time.Second), Scope: "x", Upgrade: []string{"websocket", "vnd.a/2", "websocket"}}
 	erp := identity.Identity{Name: "erp", Owner: "Team ERP", Description: "the ERP", Roles: []string{"b", "a", "b"}, ReviewDate: "2027-03-31"}
 	cert := certificate("erp", "one")
 	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
+		_, e0 := tx.AddTenant(ctx, shown)
 		_, e1 := tx.AddTenant(ctx, cpi)
 		storedRoute, e2 := tx.AddRoute(ctx, route)
 		storedIdentity, e3 := tx.AddIdentity(ctx, erp)
@@ -117,10 +118,13 @@ func testKeepsFields(t *testing.T, db *database.DB) {
 			!slices.Equal(storedRoute.Upgrade, []string{"vnd.a/2", "websocket"}) || !slices.Equal(storedIdentity.Roles, []string{"a", "b"}) {
 			t.Errorf("not stored in normal form: %+v, %+v, %+v", stored, storedRoute, storedIdentity)
 		}
-		return errors.Join(e1, e2, e3, e4, e5)
+		return errors.Join(e0, e1, e2, e3, e4, e5)
 	})
 	s := r.Snapshot()
-	if got, ok := s.Tenant("cpi"); !ok || got.HTTPProxy != "http://proxy.example.com:3128" {
+	if got, ok := s.Tenant("shown"); !ok || got.ClientCertificate != identity.ShowCredential {
+		t.Errorf("got tenant %+v, %v", got, ok)
+	}
+	if got, ok := s.Tenant("cpi"); !ok || got.HTTPProxy != "http://proxy.example.com:3128" || got.ClientCertificate != identity.ShowNone {
 		t.Errorf("got tenant %+v, %v", got, ok)
 	}
 	if e, ok := s.Route("orders"); !ok || !slices.Equal(e.Route.Upgrade, []string{"vnd.a/2", "websocket"}) {

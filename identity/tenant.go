@@ -17,6 +17,12 @@ const (
 	AuthMTLS     = "mtls"      // a client certificate (RFC 8705)
 )
 
+// What a tenant is shown on every connection, in [Tenant.ClientCertificate].
+const (
+	ShowNone       = ""           // nothing
+	ShowCredential = "credential" // the certificate of the calling identity's credential, which then must be of KindCertificate
+)
+
 // DefaultTenantTimeout bounds a call to a tenant, from the request's start to the response's header, when the tenant names no bound.
 const DefaultTenantTimeout = 60 * time.Second
 
@@ -43,6 +49,9 @@ type Tenant struct {
 	// HTTPProxy is the URL, http or https with a port, of the proxy through which (CONNECT) the tenant and its token endpoint are called; ""
 	// means directly. A proxy that asks for a password is not supported.
 	HTTPProxy string `json:"http_proxy,omitempty"`
+	// ClientCertificate is ShowNone or ShowCredential: the client certificate that a connection to the tenant shows. (Its token endpoint is
+	// shown one by AuthMTLS.)
+	ClientCertificate string `json:"client_certificate,omitempty"`
 	// Created is when the tenant was added. The registry sets it.
 	Created time.Time `json:"created,omitzero"`
 	// Updated is when the tenant was last changed. The registry sets it.
@@ -63,6 +72,9 @@ func (t Tenant) Validate() error {
 	v.caBundle("ca_bundle", t.CABundle)
 	v.timeout("timeout", t.Timeout)
 	v.httpProxy("http_proxy", t)
+	if t.ClientCertificate != ShowNone && t.ClientCertificate != ShowCredential {
+		v.fail("client_certificate", quoted(t.ClientCertificate)+" is not one to show", "give credential, or nothing for none")
+	}
 	return v.err()
 }
 

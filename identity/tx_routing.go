@@ -33,7 +33,7 @@ func (tx *Tx) AddTenant(ctx context.Context, t Tenant) (Tenant, error) {
 
 // SetTenant replaces all fields of the tenant of that name and returns it as stored. It is refused when the tenant's routes would
 // come to overlap others because of its case rule, or when credentials that rely on its style or token endpoint would be left
-// without.
+// without, or would not fit what else it asks for.
 func (tx *Tx) SetTenant(ctx context.Context, t Tenant) (Tenant, error) {
 	t = t.normal()
 	if err := t.Validate(); err != nil {
@@ -62,7 +62,8 @@ func (tx *Tx) tenantFits(old, t *Tenant) error {
 			return err
 		}
 	}
-	if old.AuthStyle == t.AuthStyle && (old.TokenURL == "") == (t.TokenURL == "") && (old.HTTPProxy == "") == (t.HTTPProxy == "") {
+	if old.AuthStyle == t.AuthStyle && (old.TokenURL == "") == (t.TokenURL == "") && (old.HTTPProxy == "") == (t.HTTPProxy == "") &&
+		old.ClientCertificate == t.ClientCertificate {
 		return nil
 	}
 	for _, c := range tx.draft.credentials.all {

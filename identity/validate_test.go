@@ -91,6 +91,8 @@ func TestValidateRefuses(t *testing.T) {
 			v.TokenURL, v.HTTPProxy = "http://localhost:1", "http://proxy.example.com:3128"
 		})},
 
+		{"unknown client certificate", "client_certificate", withTenant(func(v *identity.Tenant) { v.ClientCertificate = "mine" })},
+
 		{"no path", "path", path("")},
 		{"relative path", "path", path("a")},
 		{"encoded path", "path", path("/a%2fb")},

@@ -121,7 +121,7 @@ func (p *companyProxy) cut() {
 	clear(p.relays)
 }
 
-// behind makes the gate's tenant one that is known to the proxy only, by the names tenant.inside and login.inside.
+// behind has the gate's tenant and its token endpoint called through the proxy, which alone knows where their names lead.
 func (g *gate) behind(p *companyProxy, scheme string, more ...string) {
 	g.tb.Helper()
 	addr := g.tenant.Listener.Addr().String()
@@ -144,9 +144,7 @@ func TestATenantIsCalledThroughItsHTTPProxy(t *testing.T) {
 			}
 			g := newGate(t, proxy.Limits{})
 			p := newCompanyProxy(t, cert)
-			loginCert, loginCA := selfSigned(t, "login.example.com", "example.com")
-			g.tenant.TLS.Certificates = []tls.Certificate{loginCert}
-			g.behind(p, scheme, loginCA, caPEM)
+			g.behind(p, scheme, caPEM)
 			c := g.issue("orders")
 			for range 3 {
 				if a := c.get("/http/orders/1"); a.status != 200 || a.body != "GET /http/orders/1 0" {
@@ -188,27 +186,12 @@ func TestAChangedHTTPProxyIsUsedAtOnce(t *testing.T) {
 		t.Fatalf("got %+v", a)
 	}
 	p := newCompanyProxy(t, nil)
-	g.behindOneName(p, c)
+	g.behind(p, "http")
+	if a := c.get("/http/orders/1"); a.status != 200 {
+		t.Fatalf("got %+v", a)
+	}
 	if n := len(p.asked()); n != 2 {
 		t.Errorf("the proxy was asked for %d connections, want one for the token and one for the call", n)
-	}
-}
-
-// behindOneName has the gate's tenant and its token endpoint called through the proxy, and a first call done.
-func (g *gate) behindOneName(p *companyProxy, c *client) {
-	g.tb.Helper()
-	g.behind(p, "http")
-	g.change(func(tx *identity.Tx) error {
-		tenant, err := tx.Tenant("acme")
-		if err != nil {
-			return err
-		}
-		tenant.TokenURL = "https://example.com/oauth/token"
-		_, err = tx.SetTenant(g.tb.Context(), tenant)
-		return err
-	})
-	if a := c.get("/http/orders/1"); a.status != 200 {
-		g.tb.Fatalf("got %+v", a)
 	}
 }
 
@@ -216,7 +199,10 @@ func TestAnHTTPProxyIsReadStrictly(t *testing.T) {
 	g := newGate(t, proxy.Limits{})
 	c := g.issue("orders")
 	p := newCompanyProxy(t, nil)
-	g.behindOneName(p, c)
+	g.behind(p, "http")
+	if a := c.get("/http/orders/1"); a.status != 200 {
+		t.Fatalf("got %+v", a)
+	}
 	before := len(g.tenant.requests())
 	for name, tt := range map[string]struct{ answer, cause string }{
 		"password":      {"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"x\"\r\n\r\n", "password"},
@@ -249,7 +235,10 @@ func TestASilentHTTPProxyIsGivenUpWithItsCaller(t *testing.T) {
 	g := newGate(t, proxy.Limits{})
 	c := g.issue("orders")
 	p := newCompanyProxy(t, nil)
-	g.behindOneName(p, c)
+	g.behind(p, "http")
+	if a := c.get("/http/orders/1"); a.status != 200 {
+		t.Fatalf("got %+v", a)
+	}
 	before := len(p.asked())
 	p.mu.Lock()
 	p.silent = true

@@ -18,14 +18,14 @@ import (
 // octet is final (law 9).
 func (x *exchange) forward() {
 	a, route := &x.access, x.decision.Route
-	p, err := x.server.upstreams.get(a.Identity, route.Tenant)
-	if err != nil {
-		x.refuse(record.Internal, err.Error())
-		return
-	}
 	credentials := x.server.core.Registry.Snapshot().Credentials(a.Identity, a.Tenant)
 	if len(credentials) == 0 {
 		x.refuse(record.NoToken, "the identity has no credential for the tenant")
+		return
+	}
+	p, err := x.server.upstreams.get(a.Identity, route.Tenant, credentials[0])
+	if err != nil {
+		x.refuse(record.Internal, err.Error())
 		return
 	}
 	source, err := p.source(x.server.cfg.Tokens, credentials[0], route.Route.Scope)

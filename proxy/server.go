@@ -92,7 +92,7 @@ func New(cfg Config) *Server {
 		conns:     make(map[*conn]struct{}),
 		stopped:   make(chan struct{}),
 	}
-	s.upstreams.tokens, s.upstreams.keep = cfg.Tokens, cfg.keep.withDefaults()
+	s.upstreams.tokens, s.upstreams.now, s.upstreams.keep = cfg.Tokens, cfg.Registry.Snapshot, cfg.keep.withDefaults()
 	s.engine = newEngine(s, cfg.Limits)
 	s.engines = []*engine{s.engine}
 	cfg.Registry.OnChange(s.registryChanged)

@@ -22,6 +22,7 @@ import (
 // reader takes no lock.
 type upstreams struct {
 	tokens *token.Engine
+	now    func() *identity.Snapshot
 	mu     sync.Mutex // held while pools is replaced
 	pools  atomic.Pointer[map[poolKey]*pool]
 	keep   keeping
@@ -33,6 +34,8 @@ type poolKey struct{ identity, tenant string }
 // pool is how one identity reaches one tenant.
 type pool struct {
 	tenant  *identity.Tenant // the version that the pool was made for
+	shows   string           // the credential whose certificate its connections show, "" for none
+	current func() bool      // it is still what the identity uses
 	address string           // host and port to connect to
 	via     *connectProxy    // nil: directly
 	tls     *tls.Config      // nil: the tenant is on loopback and speaks without TLS
@@ -52,11 +55,11 @@ type pool struct {
 
 type sourceKey struct{ credential, scope string }
 
-// get returns the pool of an identity and a tenant as it is now.
-func (u *upstreams) get(identityName string, t *identity.Tenant) (*pool, error) {
+// get returns the pool of an identity and a tenant as it is now. The credential is the identity's newest.
+func (u *upstreams) get(identityName string, t *identity.Tenant, c *identity.Credential) (*pool, error) {
 	key := poolKey{identityName, t.Name}
 	if m := u.pools.Load(); m != nil {
-		if p := (*m)[key]; p != nil && p.tenant == t {
+		if p := (*m)[key]; p != nil && p.tenant == t && p.shows == shownCertificate(t, c) {
 			return p, nil
 		}
 	}
@@ -64,7 +67,7 @@ func (u *upstreams) get(identityName string, t *identity.Tenant) (*pool, error) 
 	defer u.mu.Unlock()
 	next := make(map[poolKey]*pool)
 	if m := u.pools.Load(); m != nil {
-		if p := (*m)[key]; p != nil && p.tenant == t {
+		if p := (*m)[key]; p != nil && p.tenant == t && p.shows == shownCertificate(t, c) {
 			return p, nil
 		}
 		next = maps.Clone(*m)
@@ -73,6 +76,12 @@ func (u *upstreams) get(identityName string, t *identity.Tenant) (*pool, error) 
 	if err != nil {
 		return nil, err
 	}
+	if p.shows = shownCertificate(t, c); p.shows != "" {
+		if err := p.show(c); err != nil {
+			return nil, err
+		}
+	}
+	p.current = func() bool { return u.stillUsed(u.now(), key, p) }
 	if old := next[key]; old != nil {
 		old.close()
 	}
@@ -86,12 +95,8 @@ func (u *upstreams) forget(now *identity.Snapshot, changed identity.Changed) {
 	if !changed.All && len(changed.Identities) == 0 && len(changed.Tenants) == 0 && len(changed.Credentials) == 0 {
 		return
 	}
-	gone := func(name string) bool {
-		i, ok := now.Identity(name)
-		return !ok || i.Disabled
-	}
 	for _, s := range u.tokens.States() {
-		if c, ok := now.Credential(s.CredentialID); !ok || gone(c.Identity) {
+		if c, ok := now.Credential(s.CredentialID); !ok || !enabled(now, c.Identity) {
 			u.tokens.Drop(s.CredentialID)
 		}
 	}
@@ -103,8 +108,7 @@ func (u *upstreams) forget(now *identity.Snapshot, changed identity.Changed) {
 	}
 	next := make(map[poolKey]*pool, len(*m))
 	for key, p := range *m {
-		t, ok := now.Tenant(key.tenant)
-		if !ok || t != p.tenant || gone(key.identity) {
+		if !u.stillUsed(now, key, p) {
 			p.close()
 			continue
 		}
@@ -112,6 +116,23 @@ func (u *upstreams) forget(now *identity.Snapshot, changed identity.Changed) {
 		next[key] = p
 	}
 	u.pools.Store(&next)
+}
+
+func enabled(now *identity.Snapshot, name string) bool {
+	i, ok := now.Identity(name)
+	return ok && !i.Disabled
+}
+
+// stillUsed reports whether a pool is what the identity uses for the tenant.
+func (u *upstreams) stillUsed(now *identity.Snapshot, key poolKey, p *pool) bool {
+	if t, ok := now.Tenant(key.tenant); !ok || t != p.tenant || !enabled(now, key.identity) {
+		return false
+	}
+	if p.shows == "" {
+		return true
+	}
+	credentials := now.Credentials(key.identity, key.tenant)
+	return len(credentials) > 0 && credentials[0].ID == p.shows
 }
 
 func (u *upstreams) closeAll() {
@@ -271,11 +292,10 @@ func (p *pool) source(tokens *token.Engine, c *identity.Credential, routeScope s
 		tc.Via, tc.Dial = p.tenant.HTTPProxy, p.via.dial
 	}
 	if c.Kind == identity.KindCertificate {
-		pair, err := tls.X509KeyPair([]byte(c.Certificate), []byte(c.Secret.Reveal()))
-		if err != nil {
-			return nil, fmt.Errorf("reading certificate of credential %s: %w", c.ID, err)
+		var err error
+		if tc.Certificate, err = keyPair(c); err != nil {
+			return nil, err
 		}
-		tc.Certificate = &pair
 	} else {
 		tc.Secret = token.NewSecret(c.Secret.Reveal())
 	}

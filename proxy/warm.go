@@ -93,12 +93,19 @@ func (p *pool) fresh(now time.Time) (n int) {
 
 // addSpare makes a link and keeps it. It ends at once when the pool is closed.
 func (p *pool) addSpare() {
-	l, err := p.dial(p.open)
+	current := p.current() // not if it was made by an exchange that knew no better
+	var l *link
+	var err error
+	if current {
+		l, err = p.dial(p.open)
+	}
 	p.idleMu.Lock()
 	defer p.idleMu.Unlock()
 	s := &p.spares
 	s.dialling = false
 	switch {
+	case !current:
+		s.used = time.Time{}
 	case err != nil:
 		s.bad()
 	case p.closed:

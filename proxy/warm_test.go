@@ -94,11 +94,11 @@ func (d *doorman) has(addr string) bool {
 // place is a further tenant: it has a certificate for its names, and trusts the tokens of the gate's own tenant, which it answers for.
 type place struct {
 	*httptest.Server
-	door  *doorman
-	caPEM string
-	mu    sync.Mutex
-	last  *http.Request
-	calls int
+	door   *doorman
+	caPEM  string
+	strict atomic.Pointer[tls.Config] // in place of its own, for further connections
+	mu     sync.Mutex
+	last   *http.Request
 }
 
 func newPlace(tb testing.TB, address string, names ...string) *place {
@@ -106,8 +106,15 @@ func newPlace(tb testing.TB, address string, names ...string) *place {
 	cert, caPEM := selfSigned(tb, names...)
 	p := &place{caPEM: caPEM}
 	p.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/oauth/token" { // for clients with a certificate
+			if len(r.TLS.PeerCertificates) == 1 {
+				w.Header().Set("Content-Type", "application/json")
+				io.WriteString(w, `{"access_token":"token-of-a-certificate","token_type":"bearer","expires_in":43199}`)
+			}
+			return
+		}
 		p.mu.Lock()
-		p.last, p.calls = r.Clone(context.Background()), p.calls+1
+		p.last = r.Clone(context.Background())
 		p.mu.Unlock()
 		io.WriteString(w, "at "+address)
 	}))
@@ -120,7 +127,9 @@ func newPlace(tb testing.TB, address string, names ...string) *place {
 	p.door = watch(p.Listener)
 	p.Listener = p.door
 	p.Config.ErrorLog = log.New(io.Discard, "", 0)
-	p.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	p.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert, ClientCAs: x509.NewCertPool()}
+	p.TLS.ClientCAs.AppendCertsFromPEM([]byte(caPEM)) // to nobody's certificate of ours: a client that looks shows none
+	p.TLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return p.strict.Load(), nil }
 	p.StartTLS()
 	tb.Cleanup(func() {
 		p.CloseClientConnections()

@@ -40,6 +40,7 @@ func tenantAttributes(p *program, cmd *cobra.Command) *attributes {
 	a.truth(cmd, "case-sensitive", "case_sensitive", "the tenant tells /A from /a (default: it does not)")
 	a.duration(cmd, "timeout", "timeout", "longest wait for the tenant's response header (default 60s)")
 	a.text(cmd, "http-proxy", "http_proxy", "`URL` of the proxy to call the tenant and its token endpoint through, such as http://proxy:3128 (default: directly)")
+	a.text(cmd, "client-certificate", "client_certificate", "what connections to the tenant show: credential (the identity's own) or \"\" (default: nothing)")
 	return a
 }
 
@@ -117,6 +118,10 @@ func printTenant(w io.Writer, t *identity.Tenant) {
 	if t.CABundle != "" {
 		ca = "its own CA bundle (see --json)"
 	}
+	shown := "none"
+	if t.ClientCertificate == identity.ShowCredential {
+		shown = "that of the identity's credential"
+	}
 	timeout := t.Timeout
 	if timeout == 0 {
 		timeout = identity.Duration(identity.DefaultTenantTimeout)
@@ -132,6 +137,7 @@ func printTenant(w io.Writer, t *identity.Tenant) {
 		field{"case-sensitive", yesNo(t.CaseSensitive)},
 		field{"timeout", Duration(timeout).String()},
 		field{"HTTP proxy", t.HTTPProxy},
+		field{"shown certificate", shown},
 		field{"created", moment(t.Created)},
 		field{"updated", moment(t.Updated)},
 	)
