@@ -24,6 +24,7 @@ var imports = map[string][]string{
 	"proxy":                          {"identity", "pki", "proxy/token", "proxy/record", "proxy/wire"},
 	"proxy/wire":                     {},
 	"internal/architecture":          {},
+	"internal/bench":                 {},
 	"internal/database":              {},
 	"internal/database/databasetest": {"internal/database"},
 	"internal/outside":               {},
