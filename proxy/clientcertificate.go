@@ -18,6 +18,9 @@ func shownCertificate(t *identity.Tenant, c *identity.Credential) string {
 
 // show has the pool's connections show the credential's certificate.
 func (p *pool) show(c *identity.Credential) error {
+	if p.tls == nil {
+		return fmt.Errorf("tenant %s is called without TLS, in which no certificate can be shown", p.tenant.Name)
+	}
 	pair, err := keyPair(c)
 	if err != nil {
 		return err

@@ -137,6 +137,7 @@ func (x *exchange) connect(p *pool, fresh bool) (*link, error) {
 		if l, err = p.dial(ctx); err != nil {
 			return nil, err
 		}
+		x.now = time.Now()
 	}
 	x.held = l
 	x.link.Store(l)

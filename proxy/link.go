@@ -25,8 +25,9 @@ type link struct {
 	resp   wire.Response
 	body   wire.Body
 
-	rolling bool  // reading puts the deadline off
-	now     int64 // when the exchange last looked at the clock, in nanoseconds since 1970
+	one     [1]byte // of alive
+	rolling bool    // reading puts the deadline off
+	now     int64   // when the exchange last looked at the clock, in nanoseconds since 1970
 
 	limit atomic.Int64 // nanoseconds that the tenant may take now, or to receive what is written
 	until atomic.Int64 // read deadline in force, in nanoseconds since 1970
@@ -155,9 +156,8 @@ func (l *link) alive(now time.Time) bool {
 		return false
 	}
 	l.progressAt(now.UnixNano()) // a deadline from before may have passed
-	var one [1]byte
 	l.raw.mode = readEager
-	n, err := l.receive(one[:]) // reads session tickets away
+	n, err := l.receive(l.one[:]) // reads session tickets away
 	l.raw.mode = readWaits
 	return n == 0 && err == errWouldWait
 }
