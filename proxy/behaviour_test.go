@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -618,5 +619,82 @@ func TestATenantOnLoopbackMaySpeakWithoutTLS(t *testing.T) {
 	}
 	if n := len(g.tenant.conns); n != 1 {
 		t.Errorf("%d connections to the tenant, want 1", n)
+	}
+}
+
+// second adds another tenant, with a route /other/* to it for the identity orders.
+func (g *gate) second() *tenant {
+	g.tb.Helper()
+	ctx, other := g.tb.Context(), newTenant(g.tb)
+	g.change(func(tx *identity.Tx) error {
+		if _, err := tx.AddTenant(ctx, identity.Tenant{Name: "other", BaseURL: other.URL, TokenURL: other.URL + "/oauth/token", AuthStyle: "body", CABundle: other.caPEM}); err != nil {
+			return err
+		}
+		_, err := tx.AddCredential(ctx, identity.Credential{
+			Identity: "orders", Tenant: "other", ClientID: "sb-orders", Kind: identity.KindSecret, Secret: identity.NewSecret("secret-of-orders"),
+		})
+		return err
+	})
+	g.addRoute(identity.Route{Name: "other", Path: "/other/*", Tenant: "other", Role: "orders.send"})
+	return other
+}
+
+// A tenant that cannot be reached is left alone, tells its callers when to come again, and is found again by itself.
+func TestATenantThatCannotBeReachedIsLeftAlone(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	g.second()
+	c := g.issue("orders")
+	if a := c.get("/http/orders/1"); a.status != 200 { // a token is there
+		t.Fatalf("got %+v", a)
+	}
+	address := g.tenant.Listener.Addr().String()
+	g.tenant.CloseClientConnections()
+	g.tenant.Listener.Close()
+	var refused answer
+	eventually(t, "the breaker to open", func() bool {
+		refused = c.do("POST", "/http/orders/1", strings.NewReader("x"))
+		return refused.status == 503
+	})
+	g.wantOutcome(refused, record.TenantUnavailable)
+	if s := refused.header.Get("Retry-After"); s == "" || s == "0" {
+		t.Errorf("Retry-After is %q", s)
+	}
+	if a := c.get("/other/1"); a.status != 200 {
+		t.Errorf("another tenant: got %+v", a)
+	}
+	l, err := net.Listen("tcp", address)
+	must(t, err)
+	back := &http.Server{Handler: http.HandlerFunc(g.tenant.serve)}
+	t.Cleanup(func() { back.Close() })
+	go back.Serve(tls.NewListener(l, g.tenant.TLS))
+	eventually(t, "the tenant to be found again", func() bool { return c.get("/http/orders/1").status == 200 })
+}
+
+// A tenant that does not answer cannot hold all requests that may be in flight.
+func TestATenantThatHangsLeavesRoomForOthers(t *testing.T) {
+	g := newGate(t, proxy.Limits{MaxRequests: 8})
+	g.second()
+	c := g.issue("orders")
+	for _, path := range []string{"/http/orders/1", "/other/1"} {
+		if a := c.get(path); a.status != 200 {
+			t.Fatalf("got %+v", a)
+		}
+	}
+	hang := make(chan struct{})
+	var hanging sync.WaitGroup
+	g.tenant.answer(func(http.ResponseWriter, *http.Request) { <-hang })
+	before := len(g.tenant.requests())
+	for range 6 {
+		hanging.Go(func() { c.get("/http/orders/1") })
+	}
+	eventually(t, "six requests to hang", func() bool { return len(g.tenant.requests()) == before+6 })
+	g.wantOutcome(c.get("/http/orders/1"), record.TenantUnavailable)
+	if a := c.get("/other/1"); a.status != 200 {
+		t.Errorf("another tenant: got %+v", a)
+	}
+	close(hang)
+	hanging.Wait()
+	if a := c.get("/http/orders/1"); a.status != 200 {
+		t.Errorf("afterwards: got %+v", a)
 	}
 }

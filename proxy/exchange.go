@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -75,7 +76,8 @@ type exchange struct {
 	upgraded atomic.Bool // it was, and octets pass
 
 	objection objection
-	held      *link // the connection to the tenant that is in use
+	retry     time.Duration // of a refusal: when it is worth trying again
+	held      *link         // the connection to the tenant that is in use
 
 	ended atomic.Pointer[error]              // why the exchange was ended from outside, nil while nobody did
 	link  atomic.Pointer[link]               // held, for others: whoever takes it out interrupts it
@@ -201,6 +203,8 @@ func (x *exchange) refuse(outcome record.Outcome, cause string) {
 		c.field("Allow", strings.Join(x.decision.Allow, ", "))
 	case record.Limited, record.Unrecorded:
 		c.field("Retry-After", "1")
+	case record.TenantUnavailable:
+		c.field("Retry-After", strconv.Itoa(int((x.retry+time.Second-1)/time.Second)))
 	}
 	x.upload.stop()
 	if !c.bodyDone() {

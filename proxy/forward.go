@@ -33,6 +33,13 @@ func (x *exchange) forward() {
 		x.refuse(record.NoToken, err.Error())
 		return
 	}
+	gate := x.server.gates.of(a.Tenant)
+	if cause, retry := gate.enter(x.now, x.limits.tenantShare()); cause != "" {
+		x.retry = retry
+		x.refuse(record.TenantUnavailable, cause)
+		return
+	}
+	defer gate.leave()
 	x.upload.limit = route.MaxBody
 	x.upgrade = x.wantedUpgrade()
 	for stale := false; ; {
@@ -55,6 +62,9 @@ func (x *exchange) forward() {
 		l, err := x.connect(p, stale || x.upgrade != "")
 		if err != nil {
 			a.TenantDuration += time.Since(start)
+			if x.ended.Load() == nil {
+				gate.failed(time.Now())
+			}
 			x.fail(record.Unreachable, err)
 			return
 		}
@@ -71,6 +81,7 @@ func (x *exchange) forward() {
 			x.fail(record.TenantBroken, err)
 			return
 		}
+		gate.connected()
 		if l.resp.Status == http.StatusUnauthorized && source.Reject(tok) && !a.Retried && x.upload.settleSoon() && x.upload.replayable() {
 			a.Retried, stale = true, false
 			x.drain(l)

@@ -34,6 +34,9 @@ func DefaultLimits() Limits {
 	}
 }
 
+// tenantShare is how many of all requests in flight may be one tenant's: what is left is for the others, whatever that one does.
+func (l *Limits) tenantShare() int64 { return max(1, int64(l.MaxRequests)*3/4) }
+
 func (l Limits) withDefaults() Limits {
 	d := DefaultLimits()
 	zero := func(v *time.Duration, def time.Duration) {

@@ -53,6 +53,7 @@ type Server struct {
 	core      Core
 	log       *slog.Logger
 	upstreams upstreams
+	gates     gates
 	inFlight  atomic.Int64
 	accepting atomic.Int64 // Serve under way, and handshakes
 	shaken    atomic.Int64 // handshakes that have ended well

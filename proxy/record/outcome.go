@@ -9,26 +9,27 @@ type Outcome uint8
 
 // The outcomes. The table below says what each tells the caller.
 const (
-	Internal         Outcome = iota // a defect of ours, or a stage that forgot to say
-	Served                          // the tenant's answer was passed on to its end, whatever its status
-	Unidentified                    // no certificate, or none that is bound to an enabled identity
-	Denied                          // the identity does not hold the route's role
-	NoRoute                         // no route has this host and path
-	MethodNotAllowed                // the path has a route, the method has none
-	Malformed                       // the request is ambiguous or breaks HTTP: it was not interpreted
-	Misdirected                     // the host asked for is not the one the connection was made for
-	HeadersTooLarge                 // the header section is over the bound
-	BodyTooLarge                    // the body is over the route's bound
-	SlowCaller                      // the caller did not send its request in time
-	Limited                         // a limit of the identity, the route or the tenant was reached
-	NoToken                         // no token could be had for the identity's credential
-	Unreachable                     // no connection to the tenant
-	Timeout                         // the tenant did not answer in time
-	TenantBroken                    // the tenant broke off its answer or answered something that is not HTTP
-	RevokedInFlight                 // the certificate was revoked or the identity disabled while the request ran
-	CallerGone                      // the caller hung up before the end
-	Unrecorded                      // the request could not have been recorded, so it was not served
-	outcomes                        // how many there are
+	Internal          Outcome = iota // a defect of ours, or a stage that forgot to say
+	Served                           // the tenant's answer was passed on to its end, whatever its status
+	Unidentified                     // no certificate, or none that is bound to an enabled identity
+	Denied                           // the identity does not hold the route's role
+	NoRoute                          // no route has this host and path
+	MethodNotAllowed                 // the path has a route, the method has none
+	Malformed                        // the request is ambiguous or breaks HTTP: it was not interpreted
+	Misdirected                      // the host asked for is not the one the connection was made for
+	HeadersTooLarge                  // the header section is over the bound
+	BodyTooLarge                     // the body is over the route's bound
+	SlowCaller                       // the caller did not send its request in time
+	Limited                          // a limit of the identity, the route or the tenant was reached
+	NoToken                          // no token could be had for the identity's credential
+	Unreachable                      // no connection to the tenant
+	TenantUnavailable                // the tenant is not called now: connections to it fail, or it holds its share of all requests
+	Timeout                          // the tenant did not answer in time
+	TenantBroken                     // the tenant broke off its answer or answered something that is not HTTP
+	RevokedInFlight                  // the certificate was revoked or the identity disabled while the request ran
+	CallerGone                       // the caller hung up before the end
+	Unrecorded                       // the request could not have been recorded, so it was not served
+	outcomes                         // how many there are
 )
 
 // row is what one outcome tells: name for records, metrics and the problem type; the rest for the caller.
@@ -41,25 +42,26 @@ type row struct {
 }
 
 var table = [outcomes]row{
-	Internal:         {"internal", 500, "Internal error", "The gateway could not handle the request. Give the request id to its operator."},
-	Served:           {"served", 200, "Served", "The tenant answered."},
-	Unidentified:     {"unidentified", 401, "Not identified", "Call with a client certificate that was issued for this gateway and is still valid."},
-	Denied:           {"denied", 403, "Denied", "This identity may not use this route. Ask the gateway's operator for the role."},
-	NoRoute:          {"no_route", 404, "No such route", "No route has this host and path."},
-	MethodNotAllowed: {"method_not_allowed", 405, "Method not allowed", "The route does not take this method."},
-	Malformed:        {"malformed", 400, "Malformed request", "The request is ambiguous or is not valid HTTP. It was not forwarded."},
-	Misdirected:      {"misdirected", 421, "Misdirected request", "The host does not belong to this connection. Open a connection for that host."},
-	HeadersTooLarge:  {"headers_too_large", 431, "Header section too large", "Send fewer or shorter header fields."},
-	BodyTooLarge:     {"body_too_large", 413, "Body too large", "The body is larger than the route allows."},
-	SlowCaller:       {"slow_caller", 408, "Request timeout", "The request did not arrive in time."},
-	Limited:          {"limited", 429, "Limit reached", "Too many requests. Try again later."},
-	NoToken:          {"no_token", 502, "No token", "The gateway could not get a token for this identity. Nothing was sent to the tenant."},
-	Unreachable:      {"unreachable", 502, "Tenant unreachable", "The tenant could not be reached. Nothing was sent to it."},
-	Timeout:          {"timeout", 504, "Tenant timeout", "The tenant did not answer in time. It may have executed the request."},
-	TenantBroken:     {"tenant_broken", 502, "Bad answer from the tenant", "The tenant's answer was broken off or invalid. It may have executed the request."},
-	RevokedInFlight:  {"revoked_in_flight", 403, "Access ended", "Access ended while the request was running. The tenant may have executed it."},
-	CallerGone:       {"caller_gone", 499, "Caller gone", "The caller closed the connection before the end."},
-	Unrecorded:       {"unrecorded", 503, "Not recorded", "The gateway can not record requests at present and therefore serves none. Try again later."},
+	Internal:          {"internal", 500, "Internal error", "The gateway could not handle the request. Give the request id to its operator."},
+	Served:            {"served", 200, "Served", "The tenant answered."},
+	Unidentified:      {"unidentified", 401, "Not identified", "Call with a client certificate that was issued for this gateway and is still valid."},
+	Denied:            {"denied", 403, "Denied", "This identity may not use this route. Ask the gateway's operator for the role."},
+	NoRoute:           {"no_route", 404, "No such route", "No route has this host and path."},
+	MethodNotAllowed:  {"method_not_allowed", 405, "Method not allowed", "The route does not take this method."},
+	Malformed:         {"malformed", 400, "Malformed request", "The request is ambiguous or is not valid HTTP. It was not forwarded."},
+	Misdirected:       {"misdirected", 421, "Misdirected request", "The host does not belong to this connection. Open a connection for that host."},
+	HeadersTooLarge:   {"headers_too_large", 431, "Header section too large", "Send fewer or shorter header fields."},
+	BodyTooLarge:      {"body_too_large", 413, "Body too large", "The body is larger than the route allows."},
+	SlowCaller:        {"slow_caller", 408, "Request timeout", "The request did not arrive in time."},
+	Limited:           {"limited", 429, "Limit reached", "Too many requests. Try again later."},
+	NoToken:           {"no_token", 502, "No token", "The gateway could not get a token for this identity. Nothing was sent to the tenant."},
+	Unreachable:       {"unreachable", 502, "Tenant unreachable", "The tenant could not be reached. Nothing was sent to it."},
+	TenantUnavailable: {"tenant_unavailable", 503, "Tenant unavailable", "The tenant is not called at present. Nothing was sent to it. Try again later."},
+	Timeout:           {"timeout", 504, "Tenant timeout", "The tenant did not answer in time. It may have executed the request."},
+	TenantBroken:      {"tenant_broken", 502, "Bad answer from the tenant", "The tenant's answer was broken off or invalid. It may have executed the request."},
+	RevokedInFlight:   {"revoked_in_flight", 403, "Access ended", "Access ended while the request was running. The tenant may have executed it."},
+	CallerGone:        {"caller_gone", 499, "Caller gone", "The caller closed the connection before the end."},
+	Unrecorded:        {"unrecorded", 503, "Not recorded", "The gateway can not record requests at present and therefore serves none. Try again later."},
 }
 
 func (o Outcome) row() *row {
