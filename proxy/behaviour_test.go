@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -696,5 +697,34 @@ func TestATenantThatHangsLeavesRoomForOthers(t *testing.T) {
 	hanging.Wait()
 	if a := c.get("/http/orders/1"); a.status != 200 {
 		t.Errorf("afterwards: got %+v", a)
+	}
+}
+
+// Whoever begins handshakes and does not end them gets so many and no more; the next ones are closed at once, and on record.
+func TestHandshakesOfOneAddressAreBounded(t *testing.T) {
+	g := newGate(t, proxy.Limits{MaxSourceHandshakes: 4})
+	c := g.issue("orders")
+	from := func(ip string) (net.Conn, error) {
+		return (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}).Dial("tcp", g.addr)
+	}
+	for range 4 {
+		conn, err := from("127.0.0.2")
+		must(t, err)
+		t.Cleanup(func() { conn.Close() })
+	}
+	eventually(t, "four handshakes to be under way", func() bool { return g.server.Connections() == 4 })
+	fifth, err := from("127.0.0.2")
+	must(t, err)
+	defer fifth.Close()
+	fifth.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := fifth.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
+		t.Errorf("the fifth connection is open: %v", err)
+	}
+	r := g.recordWhere("protocol TLS", func(r map[string]any) bool { return r["protocol"] == "TLS" })
+	if source, _ := r["source"].(string); r["outcome"] != "limited" || !strings.HasPrefix(source, "127.0.0.2:") {
+		t.Errorf("record = %v", r)
+	}
+	if a := c.get("/http/orders/1"); a.status != 200 {
+		t.Errorf("a caller at another address: got %+v", a)
 	}
 }

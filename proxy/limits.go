@@ -12,25 +12,28 @@ type Limits struct {
 	HeaderBytes      int           // octets of a request head
 	HeaderFields     int           // fields of a request head
 	MaxConnections   int           // open connections
-	MaxRequests      int           // requests in flight
-	MaxStreams       int           // HTTP/2 streams on one connection
-	ReplayBytes      int64         // a body up to this size is kept until the tenant's answer, so that a 401 can be retried
+	// MaxSourceHandshakes is how many TLS handshakes with one address may be under way: the next one is closed before it costs anything.
+	MaxSourceHandshakes int
+	MaxRequests         int   // requests in flight
+	MaxStreams          int   // HTTP/2 streams on one connection
+	ReplayBytes         int64 // a body up to this size is kept until the tenant's answer, so that a 401 can be retried
 }
 
 // DefaultLimits are the limits of a configuration that says nothing.
 func DefaultLimits() Limits {
 	return Limits{
-		HandshakeTimeout: 10 * time.Second,
-		HeaderTimeout:    10 * time.Second,
-		IdleTimeout:      2 * time.Minute,
-		BodyIdleTimeout:  15 * time.Second,
-		WriteTimeout:     30 * time.Second,
-		HeaderBytes:      32 << 10,
-		HeaderFields:     200,
-		MaxConnections:   20000,
-		MaxRequests:      10000,
-		MaxStreams:       100,
-		ReplayBytes:      64 << 10,
+		HandshakeTimeout:    10 * time.Second,
+		HeaderTimeout:       10 * time.Second,
+		IdleTimeout:         2 * time.Minute,
+		BodyIdleTimeout:     15 * time.Second,
+		WriteTimeout:        30 * time.Second,
+		HeaderBytes:         32 << 10,
+		HeaderFields:        200,
+		MaxConnections:      20000,
+		MaxSourceHandshakes: 2000,
+		MaxRequests:         10000,
+		MaxStreams:          100,
+		ReplayBytes:         64 << 10,
 	}
 }
 
@@ -57,6 +60,7 @@ func (l Limits) withDefaults() Limits {
 	count(&l.HeaderBytes, d.HeaderBytes)
 	count(&l.HeaderFields, d.HeaderFields)
 	count(&l.MaxConnections, d.MaxConnections)
+	count(&l.MaxSourceHandshakes, d.MaxSourceHandshakes)
 	count(&l.MaxRequests, d.MaxRequests)
 	count(&l.MaxStreams, d.MaxStreams)
 	if l.ReplayBytes == 0 {

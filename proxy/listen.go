@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -60,23 +61,30 @@ type conn struct {
 	draining bool               // of drainH1
 	half     time.Time          // of noticeGone: when the caller was first seen to have closed its sending half
 
-	mu   sync.Mutex  // guards live
-	live []*exchange // HTTP/2 only
+	mu   sync.Mutex // guards live. While it is held, no exchange begins or ends: what is interrupted is what was meant
+	live []*exchange
 }
 
 func (s *Server) accept(raw net.Conn) {
 	e := s.currentEngine()
 	c := &conn{server: s, engine: e, raw: newSocket(raw), source: raw.RemoteAddr().String()}
+	from := sourceOf(raw.RemoteAddr())
 	s.mu.Lock()
-	full := len(s.conns) >= e.limits.MaxConnections
-	if !full {
+	cause := ""
+	switch {
+	case len(s.conns) >= e.limits.MaxConnections:
+		cause = "too many connections are open"
+	case s.shaking[from] >= e.limits.MaxSourceHandshakes:
+		cause = "too many handshakes with this address are under way"
+	default:
 		s.conns[c] = struct{}{}
+		s.shaking[from]++
 	}
 	s.mu.Unlock()
-	if full {
+	if cause != "" { // before the costly part
 		s.cfg.Metrics.Handshake(record.HandshakeShed)
 		raw.Close()
-		s.forget(c)
+		s.recordRefusal(c, record.Limited, cause, nil)
 		return
 	}
 	s.cfg.Metrics.ConnectionOpened()
@@ -84,7 +92,27 @@ func (s *Server) accept(raw net.Conn) {
 	go func() {
 		defer s.accepting.Add(-1)
 		s.handshake(c)
+		s.mu.Lock()
+		if s.shaking[from]--; s.shaking[from] == 0 {
+			delete(s.shaking, from)
+		}
+		s.mu.Unlock()
 	}()
+}
+
+// sourceOf is whom handshakes are counted for: an address of IPv4, a network of 64 bits of IPv6.
+func sourceOf(a net.Addr) netip.Prefix {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	ip := tcp.AddrPort().Addr().Unmap()
+	bits := 64
+	if ip.Is4() {
+		bits = 32
+	}
+	p, _ := ip.WithZone("").Prefix(bits)
+	return p
 }
 
 // forget is the last thing that is done for a connection.
@@ -146,12 +174,17 @@ func (s *Server) refuseHandshake(c *conn, tc *tls.Conn, err error) {
 		return
 	}
 	s.cfg.Metrics.Handshake(record.HandshakeRefused)
+	s.recordRefusal(c, record.Unidentified, cause, err)
+}
+
+// recordRefusal records a connection on which no request was read. Whoever reaches the port can cause one: there is a bound on how many are recorded.
+func (s *Server) recordRefusal(c *conn, outcome record.Outcome, cause string, err error) {
 	if !s.refusals.Allow() {
 		return
 	}
 	a := record.Access{
 		Time: s.cfg.Now(), RequestID: record.NewRequestID(), Protocol: "TLS", Source: c.source,
-		Outcome: record.Unidentified, Cause: cause,
+		Outcome: outcome, Cause: cause,
 	}
 	var refused *refusedPeer
 	if errors.As(err, &refused) {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -70,7 +71,8 @@ type Server struct {
 	engines   []*engine // engine and those of earlier limits that still have connections
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
-	stopped   chan struct{} // closed by Shutdown
+	shaking   map[netip.Prefix]int // handshakes under way, by source
+	stopped   chan struct{}        // closed by Shutdown
 }
 
 // New makes a server and has it follow the registry's changes from now on.
@@ -91,6 +93,7 @@ func New(cfg Config) *Server {
 		refusals:  rate.NewLimiter(100, 200),
 		listeners: make(map[net.Listener]struct{}),
 		conns:     make(map[*conn]struct{}),
+		shaking:   make(map[netip.Prefix]int),
 		stopped:   make(chan struct{}),
 	}
 	s.upstreams.tokens, s.upstreams.now, s.upstreams.keep = cfg.Tokens, cfg.Registry.Snapshot, cfg.keep.withDefaults()

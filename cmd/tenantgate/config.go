@@ -109,8 +109,10 @@ type LimitsConfig struct {
 	// Connections, Requests and Streams bound open connections, requests in flight, and the HTTP/2
 	// streams of one connection.
 	Connections int `yaml:"connections"`
-	Requests    int `yaml:"requests"`
-	Streams     int `yaml:"streams"`
+	// SourceHandshakes bounds the TLS handshakes that are under way with one address (IPv6: one /64).
+	SourceHandshakes int `yaml:"source_handshakes"`
+	Requests         int `yaml:"requests"`
+	Streams          int `yaml:"streams"`
 
 	// ReplayBytes is the size up to which a body is kept until the tenant answers, so that the request can
 	// be sent again, once, when the tenant refuses the token.
@@ -120,17 +122,18 @@ type LimitsConfig struct {
 // forProxy is the limits as the data plane takes them.
 func (l *LimitsConfig) forProxy() proxy.Limits {
 	return proxy.Limits{
-		HandshakeTimeout: time.Duration(l.HandshakeTimeout),
-		HeaderTimeout:    time.Duration(l.HeaderTimeout),
-		IdleTimeout:      time.Duration(l.IdleTimeout),
-		BodyIdleTimeout:  time.Duration(l.BodyIdleTimeout),
-		WriteTimeout:     time.Duration(l.WriteTimeout),
-		HeaderBytes:      int(l.HeaderBytes),
-		HeaderFields:     l.HeaderFields,
-		MaxConnections:   l.Connections,
-		MaxRequests:      l.Requests,
-		MaxStreams:       l.Streams,
-		ReplayBytes:      int64(l.ReplayBytes),
+		HandshakeTimeout:    time.Duration(l.HandshakeTimeout),
+		HeaderTimeout:       time.Duration(l.HeaderTimeout),
+		IdleTimeout:         time.Duration(l.IdleTimeout),
+		BodyIdleTimeout:     time.Duration(l.BodyIdleTimeout),
+		WriteTimeout:        time.Duration(l.WriteTimeout),
+		HeaderBytes:         int(l.HeaderBytes),
+		HeaderFields:        l.HeaderFields,
+		MaxConnections:      l.Connections,
+		MaxSourceHandshakes: l.SourceHandshakes,
+		MaxRequests:         l.Requests,
+		MaxStreams:          l.Streams,
+		ReplayBytes:         int64(l.ReplayBytes),
 	}
 }
 
@@ -146,6 +149,7 @@ func limitsConfig(l proxy.Limits, drain time.Duration) LimitsConfig {
 		HeaderBytes:      Size(l.HeaderBytes),
 		HeaderFields:     l.HeaderFields,
 		Connections:      l.MaxConnections,
+		SourceHandshakes: l.MaxSourceHandshakes,
 		Requests:         l.MaxRequests,
 		Streams:          l.MaxStreams,
 		ReplayBytes:      Size(l.ReplayBytes),
@@ -199,6 +203,7 @@ func (c *Config) validate() error {
 		{"limits.header_bytes", rangeProblem(c.Limits.HeaderBytes, 1<<10, 1<<20)},
 		{"limits.header_fields", countProblem(c.Limits.HeaderFields, 10_000)},
 		{"limits.connections", countProblem(c.Limits.Connections, 10_000_000)},
+		{"limits.source_handshakes", countProblem(c.Limits.SourceHandshakes, 10_000_000)},
 		{"limits.requests", countProblem(c.Limits.Requests, 10_000_000)},
 		{"limits.streams", countProblem(c.Limits.Streams, 10_000)},
 		{"limits.replay_bytes", rangeProblem(c.Limits.ReplayBytes, 1, 16<<20)},
