@@ -47,6 +47,7 @@ func (e *engine) newH2() *http.Server {
 		},
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          e.limits.MaxStreams,
+			MaxReadFrameSize:              1 << 14, // what everybody must take, and nobody need exceed
 			MaxReceiveBufferPerConnection: 1 << 20,
 			MaxReceiveBufferPerStream:     1 << 18,
 			SendPingTimeout:               30 * time.Second,
@@ -190,6 +191,14 @@ func ambiguousFields(r *http.Request) (cause string) {
 		if n, ok := wire.ParseLength(length[0]); len(length) > 1 || !ok || n != r.ContentLength {
 			return "content-length is not one decimal number"
 		}
+	}
+	for _, name := range [...]string{"Connection", "Proxy-Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade"} {
+		if _, ok := r.Header[name]; ok { // RFC 9113, section 8.2.2
+			return "a field speaks about the connection, which HTTP/2 does not let it"
+		}
+	}
+	if te := r.Header["Te"]; len(te) > 1 || len(te) == 1 && te[0] != "trailers" {
+		return "TE is not trailers"
 	}
 	if expect := r.Header["Expect"]; len(expect) > 1 || len(expect) == 1 && !strings.EqualFold(expect[0], "100-continue") {
 		return "expect is not 100-continue"
