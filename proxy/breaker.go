@@ -17,9 +17,9 @@ type gate struct {
 }
 
 const (
-	breakerFailures = 5                // failures in a row that open the breaker
-	breakerPause    = time.Second      // how long it is open at first; it doubles with each further failure
-	breakerMaxPause = 30 * time.Second // and how long at most
+	breakerFailures = 5               // failures in a row that open the breaker
+	breakerPause    = time.Second     // how long it is open at first; it doubles with each further failure
+	breakerMaxPause = 5 * time.Second // and how long at most
 )
 
 // enter lets a request through, or says why not and when to try again. Whoever was let through must leave.
@@ -63,10 +63,22 @@ func (g *gate) pause() time.Duration {
 	return min(breakerPause<<min(over, 10), breakerMaxPause)
 }
 
-// gates are those of all tenants, by name: a tenant that was changed keeps its gate. A reader takes no lock.
+// gates are those of all tenants, by name. A tenant that was changed keeps its gate, but its breaker is closed: the change may be the remedy. A reader takes
+// no lock.
 type gates struct {
 	mu  sync.Mutex // held while all is replaced
 	all atomic.Pointer[map[string]*gate]
+}
+
+// changed closes the breakers of tenants that an operator has changed.
+func (g *gates) changed(tenants []string) {
+	if m := g.all.Load(); m != nil {
+		for _, name := range tenants {
+			if one := (*m)[name]; one != nil {
+				one.connected()
+			}
+		}
+	}
 }
 
 func (g *gates) of(tenant string) *gate {
