@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/tenantgate/tenantgate/proxy/wire"
 )
 
 // A path is matched on what the tenant will see and forwarded byte for byte (law 8). That is only possible for a path which every parser reads in
@@ -32,10 +34,10 @@ func (p *rawPath) parse(raw string) (cause string) {
 		c := raw[i]
 		switch {
 		case c == '%':
-			if i+2 >= len(raw) || !isHex(raw[i+1]) || !isHex(raw[i+2]) {
+			if i+2 >= len(raw) || !wire.IsHex(raw[i+1]) || !wire.IsHex(raw[i+2]) {
 				return "path has an incomplete percent-encoding"
 			}
-			c = unhex(raw[i+1])<<4 | unhex(raw[i+2])
+			c = wire.Unhex(raw[i+1])<<4 | wire.Unhex(raw[i+2])
 			i += 2
 			if cause := encodedCause(c); cause != "" {
 				return cause
@@ -128,19 +130,4 @@ func asciiSet(s string) (set [256]bool) {
 		set[s[i]] = true
 	}
 	return set
-}
-
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
-}
-
-// unhex returns the value of a hexadecimal digit.
-func unhex(c byte) byte {
-	switch {
-	case c <= '9':
-		return c - '0'
-	case c <= 'F':
-		return c - 'A' + 10
-	}
-	return c - 'a' + 10
 }

@@ -1,6 +1,10 @@
 package proxy
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/tenantgate/tenantgate/proxy/wire"
+)
 
 // On SAP Cloud Integration a query parameter is appended to the header of the same name, so a reserved header name is reserved in the query too
 // (law 2). The pair is cut out; every other octet of the query stays as it was, also with twelve thousand parameters and with semicolons, which some
@@ -51,8 +55,8 @@ func reservedParameter(raw string) bool {
 	name := buf[:0]
 	for i := 0; i < len(raw); i++ {
 		c := raw[i]
-		for c == '%' && i+2 < len(raw) && isHex(raw[i+1]) && isHex(raw[i+2]) {
-			c = unhex(raw[i+1])<<4 | unhex(raw[i+2])
+		for c == '%' && i+2 < len(raw) && wire.IsHex(raw[i+1]) && wire.IsHex(raw[i+2]) {
+			c = wire.Unhex(raw[i+1])<<4 | wire.Unhex(raw[i+2])
 			i += 2
 			if c == '%' { // encoded twice: the next two digits belong to this one
 				continue

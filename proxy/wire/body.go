@@ -204,8 +204,8 @@ func (b *Body) chunk(line []byte) error {
 		return nil
 	}
 	digits, n := 0, int64(0)
-	for digits < len(line) && isHex(line[digits]) {
-		n = n<<4 | int64(unhex(line[digits]))
+	for digits < len(line) && IsHex(line[digits]) {
+		n = n<<4 | int64(Unhex(line[digits]))
 		if digits++; digits > maxChunkDigits {
 			return malformed("chunk size is too large")
 		}

@@ -105,7 +105,7 @@ func validEscapes(target string) bool {
 		if i < 0 {
 			return true
 		}
-		if i+2 >= len(path) || !isHex(path[i+1]) || !isHex(path[i+2]) {
+		if i+2 >= len(path) || !IsHex(path[i+1]) || !IsHex(path[i+2]) {
 			return false
 		}
 		path = path[i+3:]
@@ -173,12 +173,13 @@ func quotedLength(b []byte) int {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-func isHex(c byte) bool {
+// IsHex reports whether c is a hexadecimal digit.
+func IsHex(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }
 
-// unhex returns the value of a hexadecimal digit.
-func unhex(c byte) byte {
+// Unhex returns the value of a hexadecimal digit.
+func Unhex(c byte) byte {
 	switch {
 	case c <= '9':
 		return c - '0'
