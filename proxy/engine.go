@@ -18,7 +18,7 @@ type engine struct {
 	http2  *http.Server
 	queue  *queue
 	handed atomic.Int64 // connections that net/http was given and has not registered yet: its Shutdown would not wait for them
-	byTLS  sync.Map     // *tls.Conn -> *conn: net/http recognises HTTP/2 only on a bare *tls.Conn
+	open   atomic.Int64 // connections of HTTP/2
 }
 
 func newEngine(s *Server, l Limits) *engine {
@@ -35,13 +35,14 @@ func (e *engine) serve(c *conn, tc *tls.Conn, protocol string) bool {
 		go h.serve() // with a small stack: the handshake's has grown
 		return true
 	}
-	e.byTLS.Store(net.Conn(tc), c)
+	f := newFrames(c, tc)
 	e.handed.Add(1)
-	if e.queue.put(tc) {
+	e.open.Add(1)
+	if e.queue.put(f) {
 		return true
 	}
 	e.handed.Add(-1)
-	e.byTLS.Delete(net.Conn(tc))
+	e.open.Add(-1)
 	return false
 }
 
@@ -67,9 +68,7 @@ func (e *engine) shutdown(ctx context.Context) {
 // net/http's Shutdown closes what idles at once.
 func (e *engine) restH2(ctx context.Context) {
 	for end := time.Now().Add(drainIdle); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
-		none := true
-		e.byTLS.Range(func(any, any) bool { none = false; return false })
-		if none {
+		if e.open.Load() == 0 {
 			return
 		}
 	}

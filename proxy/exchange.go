@@ -236,7 +236,7 @@ func (x *exchange) write(p []byte) error {
 	return nil
 }
 
-// Why an exchange is ended from outside, but for its certificate or identity: see cutError.
+// Why an exchange is ended from outside, but for its certificate or identity, or its connection: see cutError and connError.
 var (
 	errCallerGone = errors.New("the caller closed the connection")
 	errStopping   = errors.New("the server stopped before the tenant's answer had ended")
@@ -275,7 +275,10 @@ func (x *exchange) interrupted() (record.Outcome, string, bool) {
 		return record.Served, "", false
 	}
 	var cut *cutError
+	var broken *connError
 	switch {
+	case errors.As(*cause, &broken):
+		return broken.outcome, broken.cause, true
 	case errors.As(*cause, &cut):
 		return record.RevokedInFlight, cut.cause, true
 	case *cause == errStopping:

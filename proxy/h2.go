@@ -32,17 +32,17 @@ func (e *engine) newH2() *http.Server {
 		Protocols:                    new(http.Protocols),
 		ErrorLog:                     slog.NewLogLogger(e.server.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
-			c, _ := e.byTLS.Load(nc)
-			return context.WithValue(ctx, connKey{}, c)
+			f := nc.(*frames)
+			f.conn.h2.Store(f)
+			return context.WithValue(ctx, connKey{}, f)
 		},
 		ConnState: func(nc net.Conn, state http.ConnState) {
 			switch state {
 			case http.StateNew:
 				e.handed.Add(-1)
 			case http.StateClosed:
-				if c, ok := e.byTLS.LoadAndDelete(nc); ok {
-					e.server.forget(c.(*conn))
-				}
+				e.open.Add(-1)
+				e.server.forget(nc.(*frames).conn)
 			}
 		},
 		HTTP2: &http.HTTP2Config{
@@ -55,7 +55,7 @@ func (e *engine) newH2() *http.Server {
 			WriteByteTimeout:              e.limits.WriteTimeout,
 		},
 	}
-	s.Protocols.SetHTTP2(true)
+	s.Protocols.SetUnencryptedHTTP2(true) // see frames
 	return s
 }
 
@@ -105,7 +105,8 @@ func (c *clock) stop() {
 
 // ServeHTTP takes a request of HTTP/2.
 func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := r.Context().Value(connKey{}).(*conn)
+	f := r.Context().Value(connKey{}).(*frames)
+	c := f.conn
 	s := &h2{conn: c, w: w, r: r, wire: http.NewResponseController(w)}
 	x := &s.x
 	*x = exchange{server: e.server, conn: c, limits: &e.limits, caller: s, req: &s.req, proto: r.Proto}
@@ -122,6 +123,7 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	stop()
 	c.leave(x)
 	s.letGo()
+	f.served(x.access.Outcome, !whole || !s.ended)
 	if s.buf != nil {
 		wire.PutBuffer(s.buf)
 	}

@@ -57,9 +57,10 @@ type conn struct {
 	source string
 	peer   *Peer // nil until the handshake has ended; not changed afterwards
 
-	h1       atomic.Pointer[h1] // HTTP/1.1 only
-	draining bool               // of drainH1
-	half     time.Time          // of noticeGone: when the caller was first seen to have closed its sending half
+	h1       atomic.Pointer[h1]     // HTTP/1.1 only
+	h2       atomic.Pointer[frames] // HTTP/2 only
+	draining bool                   // of drainH1
+	half     time.Time              // of noticeGone: when the caller was first seen to have closed its sending half
 
 	mu   sync.Mutex // guards live. While it is held, no exchange begins or ends: what is interrupted is what was meant
 	live []*exchange
@@ -152,6 +153,12 @@ func (s *Server) handshake(c *conn) {
 	c.peer = peer
 	s.mu.Unlock()
 	s.cfg.Metrics.Handshake(record.HandshakeDone)
+	if state.NegotiatedProtocol == "h2" && !suitable(state) {
+		s.log.Debug("HTTP/2 over a cipher suite that it forbids", "source", c.source)
+		tc.Close()
+		s.forget(c)
+		return
+	}
 	for !c.engine.serve(c, tc, state.NegotiatedProtocol) { // limits were changed meanwhile
 		next := s.currentEngine()
 		if next == c.engine {

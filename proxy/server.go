@@ -117,6 +117,7 @@ func (s *Server) tend() {
 		case now := <-tick.C:
 			s.upstreams.prune(now)
 			s.noticeGone(now)
+			s.noticeSlowHeads(now)
 			// Handshakes leave much garbage. Behind a burst of them the heap may not be collected for minutes, because requests leave none.
 			delta := s.shaken.Load() - seen
 			seen += delta

@@ -29,6 +29,7 @@ type Metrics struct {
 	tokenDuration *prometheus.HistogramVec // tenant
 	handshakes    *prometheus.CounterVec   // result
 	connections   prometheus.Gauge
+	cut           *prometheus.CounterVec // outcome
 
 	handles atomic.Pointer[map[handleKey]*handle] // copied on write, so that Observe reads it without a lock
 
@@ -64,11 +65,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		tokenDuration:   histogram("token_fetch_duration_seconds", "How long the token server took.", tokenBuckets, "tenant"),
 		handshakes:      counter("tls_handshakes_total", "TLS handshakes of callers by result.", "result"),
 		connections:     prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "connections_open", Help: "Open connections of callers."}),
+		cut:             counter("connections_cut_total", "Connections that were ended because of what the caller sent on them, by outcome.", "outcome"),
 	}
 	empty := make(map[handleKey]*handle)
 	m.handles.Store(&empty)
 	reg.MustRegister(m.requests, m.duration, m.tokenWait, m.tenantDuration, m.bytes, m.tenantResponses, m.retries,
-		m.tokenFetches, m.tokenDuration, m.handshakes, m.connections, buildInfo())
+		m.tokenFetches, m.tokenDuration, m.handshakes, m.connections, m.cut, buildInfo())
 	return m
 }
 
@@ -126,6 +128,13 @@ func (m *Metrics) ConnectionOpened() {
 func (m *Metrics) ConnectionClosed() {
 	if m != nil {
 		m.connections.Dec()
+	}
+}
+
+// ConnectionCut counts a connection that was ended because of what the caller sent on it, and not because of one request.
+func (m *Metrics) ConnectionCut(o Outcome) {
+	if m != nil {
+		m.cut.WithLabelValues(o.String()).Inc()
 	}
 }
 
