@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/proxy/record"
 )
 
@@ -42,12 +43,13 @@ type frames struct {
 // What a frame costs. A second of silence is worth 500, and no more than 2,000 can be saved: about what a connection that is set up with care and then drops
 // a hundred requests at once needs. An answer earns more than its request has cost, and data earns the window updates with which the caller answers them.
 const (
-	budgetMost   = 2000
-	budgetSecond = 500
+	budgetMost      = 2000
+	budgetSecond    = 500
+	budgetProbation = 200 // of a connection that is made when another one with the same certificate has been cut lately
 
 	costFrame   = 1
-	costRequest = 4 // and one for each KiB of its head
-	costReset   = 8 // the request was begun, perhaps sent to the tenant
+	costRequest = 4  // and one for each KiB of its head
+	costReset   = 14 // the request was begun, perhaps on a connection to the tenant that cannot be used again
 
 	earnAnswer = 16
 	earnData   = 2 // and one for each KiB
@@ -82,6 +84,9 @@ func newFrames(c *conn, tc *tls.Conn) *frames {
 	f := &frames{Conn: tc, conn: c, filled: time.Now().UnixNano()}
 	f.in.left = prefaceOctets
 	f.budget.Store(budgetMost)
+	if c.server.probation.has(c.peer.Fingerprint, time.Now()) {
+		f.budget.Store(budgetProbation)
+	}
 	return f
 }
 
@@ -302,6 +307,9 @@ func (f *frames) record(cause *connError) {
 		return
 	}
 	c, s := f.conn, f.conn.server
+	if cause.outcome == record.Limited {
+		s.probation.begin(c.peer.Fingerprint, time.Now())
+	}
 	s.cfg.Metrics.ConnectionCut(cause.outcome)
 	a := record.Access{
 		Time: s.cfg.Now(), RequestID: record.NewRequestID(), Protocol: "HTTP/2.0", Source: c.source, Serial: c.peer.Serial,
@@ -339,4 +347,26 @@ func suitable(state tls.ConnectionState) bool {
 		return true
 	}
 	return state.Version >= tls.VersionTLS13
+}
+
+// probation knows the certificates with which somebody has flooded a connection in the last minute: making a new connection buys no new budget.
+type probation struct{ since sync.Map } // identity.Fingerprint -> time.Time
+
+const probationTime = time.Minute
+
+func (p *probation) begin(who identity.Fingerprint, now time.Time) { p.since.Store(who, now) }
+
+func (p *probation) has(who identity.Fingerprint, now time.Time) bool {
+	since, ok := p.since.Load(who)
+	return ok && now.Sub(since.(time.Time)) < probationTime
+}
+
+// prune forgets those whose time has passed.
+func (p *probation) prune(now time.Time) {
+	p.since.Range(func(who, since any) bool {
+		if now.Sub(since.(time.Time)) >= probationTime {
+			p.since.CompareAndDelete(who, since)
+		}
+		return true
+	})
 }

@@ -59,6 +59,7 @@ type Server struct {
 	accepting atomic.Int64 // Serve under way, and handshakes
 	shaken    atomic.Int64 // handshakes that have ended well
 	certs     interned
+	probation probation
 	dated     atomic.Pointer[datestamp]
 	draining  atomic.Bool
 	refusals  *rate.Limiter // bounds the records of refused handshakes: whoever reaches the port can cause one
@@ -118,6 +119,7 @@ func (s *Server) tend() {
 			s.upstreams.prune(now)
 			s.noticeGone(now)
 			s.noticeSlowHeads(now)
+			s.probation.prune(now)
 			// Handshakes leave much garbage. Behind a burst of them the heap may not be collected for minutes, because requests leave none.
 			delta := s.shaken.Load() - seen
 			seen += delta
