@@ -166,7 +166,8 @@ func (h *h1) serveNext() bool {
 	h.conn.leave(x)
 	h.giveBuffer()
 	switch {
-	case !whole && h.coding == codingClose: // the end of the stream is the end of the body: it must not look like a good one
+	case !whole && h.coding == codingClose, // the end of the stream is the end of the body: it must not look like a good one
+		!whole && isTimeout(h.broken): // the kernel would hold what a caller does not take for as long as he likes
 		h.conn.reset()
 		return false
 	case !whole: // no closure alert, for the same reason
