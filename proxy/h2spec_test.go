@@ -16,13 +16,6 @@ import (
 	"github.com/tenantgate/tenantgate/proxy"
 )
 
-// h2specDeviations are the cases of h2spec that are known to fail, and why.
-var h2specDeviations = map[string]string{
-	"http2/6.5.3/1":   "net/http's server: of two SETTINGS_INITIAL_WINDOW_SIZE in one frame it takes each as a change of its own",
-	"http2/8.1.2.2/1": "refused with 400, a problem document and a record, and not by a reset: net/http hands the request over before anybody can reset it",
-	"http2/8.1.2.2/2": "the same",
-}
-
 // h2spec in its strict mode, with a client certificate: HTTP/2 by a suite that nobody here wrote.
 func TestHTTP2ConformsToH2spec(t *testing.T) {
 	g := newGate(t, proxy.Limits{})
@@ -43,6 +36,7 @@ func TestHTTP2ConformsToH2spec(t *testing.T) {
 		group.Test(conf)
 	}
 	os.Stdout = stdout
+	deviations := deviationsIn(t, "testdata/h2spec-deviations.txt")
 	passed, failed, skipped := 0, 0, 0
 	var judge func(g *spec.TestGroup)
 	judge = func(g *spec.TestGroup) {
@@ -53,12 +47,12 @@ func TestHTTP2ConformsToH2spec(t *testing.T) {
 				skipped++
 			case c.Result.Failed:
 				failed++
-				if h2specDeviations[name] == "" {
+				if deviations[name] == "" {
 					t.Errorf("%s %s: %s: %v", name, g.Title(), c.Desc, c.Result.Error)
 				}
 			default:
 				passed++
-				if h2specDeviations[name] != "" {
+				if deviations[name] != "" {
 					t.Errorf("%s is listed as a deviation, and passes", name)
 				}
 			}
