@@ -3,15 +3,18 @@ package proxy_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -265,5 +268,74 @@ func TestFloodsOfHTTP2AreCutAndOnRecord(t *testing.T) {
 				t.Errorf("a polite request of the same caller afterwards: %+v", a)
 			}
 		})
+	}
+}
+
+// What callers do with HTTP/2 in earnest is never taken for a flood, however much of it there is.
+func TestHeavyUseOfHTTP2IsNoFlood(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	c := g.issue("orders").h2()
+	var dials atomic.Int64 // Go's client makes another one while it is not sure that the server has noticed what it has given up
+	inner := c.transport.DialContext
+	c.transport.DialContext = func(ctx context.Context, n, a string) (net.Conn, error) { dials.Add(1); return inner(ctx, n, a) }
+	many := func(n int, do func()) {
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				for range n / 50 {
+					do()
+				}
+			})
+		}
+		wg.Wait()
+	}
+	want := func(status int, a answer) {
+		if a.err != nil || a.status != status {
+			t.Errorf("got %+v, want %d", a, status)
+		}
+	}
+	want(200, c.get("/http/orders/1"))
+	many(3000, func() { want(200, c.get("/http/orders/1")) })
+	many(1000, func() { want(404, c.get("/nowhere")) })
+	many(1000, func() { want(403, c.get("/http/stock/1")) })
+	many(300, func() { want(404, c.do("POST", "/nowhere", io.LimitReader(endless{}, 100<<10))) }) // answers that come before the body
+	many(100, func() {
+		want(200, c.do("POST", "/http/orders/1", iotest.OneByteReader(strings.NewReader(strings.Repeat("x", 500))))) // a frame for each octet
+	})
+	many(300, func() { want(200, c.get("/http/orders/1", "X-Long", strings.Repeat("x", 6000))) })
+
+	g.tenant.answer(func(w http.ResponseWriter, r *http.Request) { io.CopyN(w, endless{}, 4<<20) })
+	many(50, func() {
+		if a := c.get("/http/orders/1"); len(a.body) != 4<<20 {
+			t.Errorf("got %d octets of %d: %v", len(a.body), 4<<20, a.err)
+		}
+	})
+	g.tenant.answer(octets("")) // a tenant that breaks every answer off
+	many(300, func() { c.get("/http/orders/1") })
+
+	if n := dials.Load(); n != 1 {
+		t.Errorf("%d connections were needed", n)
+	}
+
+	// Ninety callers lose their patience at the same moment, again and again.
+	g.tenant.answer(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), 1200*time.Millisecond)
+		var wg sync.WaitGroup
+		for range 90 {
+			wg.Go(func() {
+				req, _ := http.NewRequestWithContext(ctx, "GET", "https://localhost/http/orders/1", nil)
+				c.send(req)
+			})
+		}
+		wg.Wait()
+		cancel()
+	}
+	g.tenant.answer(nil)
+	want(404, c.get("/nowhere"))
+	for _, r := range g.records() {
+		if r["method"] == nil {
+			t.Errorf("a connection was cut: %v", r)
+		}
 	}
 }

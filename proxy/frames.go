@@ -51,6 +51,8 @@ const (
 	costRequest = 4  // and one for each KiB of its head
 	costReset   = 14 // the request was begun, perhaps on a connection to the tenant that cannot be used again
 
+	patience = time.Second // a caller who waits that long for an answer may give up for nothing
+
 	earnAnswer = 16
 	earnData   = 2 // and one for each KiB
 )
@@ -200,9 +202,14 @@ func (f *frames) earn(n int64) {
 }
 
 // served pays for an exchange that has ended. reset says that net/http will reset its stream, which is not the caller's doing.
-func (f *frames) served(outcome record.Outcome, reset bool) {
+func (f *frames) served(outcome record.Outcome, took time.Duration, reset bool) {
 	switch outcome {
-	case record.CallerGone, record.Malformed, record.HeadersTooLarge, record.Limited:
+	case record.CallerGone:
+		if took >= patience { // he has waited, and then had enough: that cannot be done fast
+			f.earn(costReset + costRequest)
+		}
+		return
+	case record.Malformed, record.HeadersTooLarge, record.Limited:
 		return
 	}
 	if reset {

@@ -123,7 +123,7 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	stop()
 	c.leave(x)
 	s.letGo()
-	f.served(x.access.Outcome, !whole || !s.ended)
+	f.served(x.access.Outcome, x.access.Duration, !whole || !s.ended)
 	if s.buf != nil {
 		wire.PutBuffer(s.buf)
 	}
