@@ -27,7 +27,8 @@ type frames struct {
 	in     frameScanner
 	stream uint32                // of the goroutine that reads: the newest stream
 	spent  [frameOther + 1]int64 // of the goroutine that reads: on each kind of frame
-	resets atomic.Int64          // streams that net/http has reset
+	resets atomic.Int64          // spent on streams that net/http has reset
+	spared atomic.Int64          // what resets may still cost that are none of the caller's doing
 	block  atomic.Uint64         // odd while a header section is incomplete
 	stuck  struct {              // of Server.tend: since when a header section is incomplete
 		block uint64
@@ -53,8 +54,9 @@ const (
 
 	patience = time.Second // a caller who waits that long for an answer may give up for nothing
 
-	earnAnswer = 16
-	earnData   = 2 // and one for each KiB
+	earnAnswer  = 16
+	earlyFrames = 64
+	earnData    = 2 // and one for each KiB
 )
 
 // Kinds of frames (RFC 9113, section 6).
@@ -98,10 +100,10 @@ type frameScanner struct {
 	have int // octets of head
 	left int // octets of payload that are still to come
 	body [8]byte
-	got  int // octets of body: the first of the payload, of GOAWAY only
+	got  int // octets of body: the first of the payload, of RST_STREAM and GOAWAY only
 }
 
-// next reads octets up to the end of a head, or of the first octets of GOAWAY, and returns what is behind.
+// next reads octets up to the end of a head, or of what is wanted of the payload, and returns what is behind.
 func (s *frameScanner) next(p []byte) (rest []byte, found bool) {
 	for len(p) > 0 {
 		if s.left == 0 {
@@ -113,16 +115,16 @@ func (s *frameScanner) next(p []byte) (rest []byte, found bool) {
 			}
 			s.have, s.got = 0, 0
 			s.left = int(s.head[0])<<16 | int(s.head[1])<<8 | int(s.head[2])
-			if s.kind() != frameGoAway {
+			if s.wanted() == 0 {
 				return p, true
 			}
 			continue
 		}
 		n := min(s.left, len(p))
 		whole := false
-		if s.head[3] == frameGoAway && s.got < len(s.body) {
-			s.got += copy(s.body[s.got:], p[:n])
-			whole = s.got == len(s.body)
+		if want := s.wanted(); s.got < want {
+			s.got += copy(s.body[s.got:want], p[:n])
+			whole = s.got == want
 		}
 		s.left -= n
 		p = p[n:]
@@ -131,6 +133,17 @@ func (s *frameScanner) next(p []byte) (rest []byte, found bool) {
 		}
 	}
 	return nil, false
+}
+
+// wanted is how many octets of the payload are: those with an error code.
+func (s *frameScanner) wanted() int {
+	switch s.head[3] {
+	case frameReset:
+		return 4
+	case frameGoAway:
+		return 8
+	}
+	return 0
 }
 
 func (s *frameScanner) kind() byte  { return min(s.head[3], frameOther) }
@@ -179,7 +192,7 @@ func (f *frames) received() {
 	case frameContinuation:
 		cost += s.length() >> 10
 	case frameReset:
-		cost = costReset
+		cost = f.spare(costReset)
 	case frameSettings:
 		cost += s.length() / 6
 	}
@@ -201,8 +214,9 @@ func (f *frames) earn(n int64) {
 	}
 }
 
-// served pays for an exchange that has ended. reset says that net/http will reset its stream, which is not the caller's doing.
-func (f *frames) served(outcome record.Outcome, took time.Duration, reset bool) {
+// served pays for an exchange that has ended. early says that it did so before the caller had sent all, or before the answer's end: net/http will reset the
+// stream, the caller may do so too, and net/http resets it again for each frame that is still on its way.
+func (f *frames) served(outcome record.Outcome, took time.Duration, early bool) {
 	switch outcome {
 	case record.CallerGone:
 		if took >= patience { // he has waited, and then had enough: that cannot be done fast
@@ -212,16 +226,24 @@ func (f *frames) served(outcome record.Outcome, took time.Duration, reset bool) 
 	case record.Malformed, record.HeadersTooLarge, record.Limited:
 		return
 	}
-	if reset {
-		f.resets.Add(-1)
-		f.earn(costReset)
+	if early && f.spared.Load() < 5*budgetMost {
+		f.spared.Add(2*costReset + earlyFrames)
 	}
 	f.earn(earnAnswer)
 }
 
+// spare is what is left of a cost when what was set aside has been taken off.
+func (f *frames) spare(cost int64) int64 {
+	if f.spared.Load() <= 0 {
+		return cost
+	}
+	f.spared.Add(-cost)
+	return 0
+}
+
 // worst names the frames on which most was spent.
 func (f *frames) worst() string {
-	name, most := "streams that had to be reset", max(0, f.resets.Load()*costReset)
+	name, most := "streams that had to be reset", f.resets.Load()
 	for kind, spent := range f.spent {
 		if spent > most {
 			name, most = frameNames[kind], spent
@@ -253,8 +275,13 @@ func (f *frames) sending() {
 	case frameData:
 		f.earn(earnData + s.length()>>10)
 	case frameReset:
-		f.resets.Add(1)
-		f.budget.Add(-costReset)
+		cost := int64(costReset)
+		if binary.BigEndian.Uint32(s.body[:]) == errCodeStreamClosed {
+			cost = costFrame
+		}
+		cost = f.spare(cost)
+		f.resets.Add(cost)
+		f.budget.Add(-cost)
 	case frameGoAway: // net/http has given up on the caller, without telling anybody else
 		code := binary.BigEndian.Uint32(s.body[4:])
 		if code == 0 {
@@ -296,7 +323,11 @@ func (f *frames) end(cause *connError, code uint32) {
 	linger(f.conn.raw)
 }
 
-const errCodeEnhanceYourCalm = 0xb // RFC 9113, section 7
+// Error codes (RFC 9113, section 7).
+const (
+	errCodeStreamClosed    = 0x5
+	errCodeEnhanceYourCalm = 0xb
+)
 
 var errFlood = errors.New("the connection was ended because of what the caller sent")
 
