@@ -54,7 +54,7 @@ const (
 
 	patience = time.Second // a caller who waits that long for an answer may give up for nothing
 
-	earnAnswer  = 16
+	earnAnswer  = 16 // and one for each 256 octets of the request's head
 	earlyFrames = 64
 	earnData    = 2 // and one for each KiB
 )
@@ -188,9 +188,9 @@ func (f *frames) received() {
 	case frameHeaders:
 		f.stream = max(f.stream, s.stream())
 		f.block.Add(1)
-		cost = costRequest + s.length()>>10
+		cost = costRequest + s.length()>>8
 	case frameContinuation:
-		cost += s.length() >> 10
+		cost += s.length() >> 8
 	case frameReset:
 		cost = f.spare(costReset)
 	case frameSettings:
@@ -214,9 +214,9 @@ func (f *frames) earn(n int64) {
 	}
 }
 
-// served pays for an exchange that has ended. early says that it did so before the caller had sent all, or before the answer's end: net/http will reset the
+// served pays for an exchange that has ended; head is how many octets its fields had. early says that it did so before the caller had sent all, or before the answer's end: net/http will reset the
 // stream, the caller may do so too, and net/http resets it again for each frame that is still on its way.
-func (f *frames) served(outcome record.Outcome, took time.Duration, early bool) {
+func (f *frames) served(outcome record.Outcome, took time.Duration, head int, early bool) {
 	switch outcome {
 	case record.CallerGone:
 		if took >= patience { // he has waited, and then had enough: that cannot be done fast
@@ -229,7 +229,7 @@ func (f *frames) served(outcome record.Outcome, took time.Duration, early bool) 
 	if early && f.spared.Load() < 5*budgetMost {
 		f.spared.Add(2*costReset + earlyFrames)
 	}
-	f.earn(earnAnswer)
+	f.earn(earnAnswer + int64(head)>>8)
 }
 
 // spare is what is left of a cost when what was set aside has been taken off.

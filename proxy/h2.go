@@ -72,6 +72,7 @@ type h2 struct {
 	over bool       // net/http has taken w back
 
 	ended  bool // the body was read to its end
+	fields int  // octets of the request's fields
 	status int
 	buf    *[wire.BufferSize]byte
 
@@ -123,7 +124,7 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	stop()
 	c.leave(x)
 	s.letGo()
-	f.served(x.access.Outcome, x.access.Duration, !whole || !s.ended)
+	f.served(x.access.Outcome, x.access.Duration, s.fields, !whole || !s.ended)
 	if s.buf != nil {
 		wire.PutBuffer(s.buf)
 	}
@@ -166,6 +167,7 @@ func (s *h2) request() {
 		}
 		for _, v := range values {
 			q.Fields = append(q.Fields, wire.Field{Name: name, Value: v})
+			s.fields += len(name) + len(v)
 		}
 	}
 	if len(r.Trailer) > 0 {
