@@ -29,6 +29,14 @@ type Identity struct {
 	Disabled bool `json:"disabled"`
 	// ReviewDate is the day by which the owner must confirm that the identity is still needed; "" is none.
 	ReviewDate Date `json:"review_date,omitempty"`
+	// Rate is how many requests a second the identity may send, on each node; 0 is no limit. It may be a fraction.
+	Rate float64 `json:"rate,omitempty"`
+	// Burst is how many requests may come at once within the rate; 0 is as many as come in a second.
+	Burst int `json:"burst,omitempty"`
+	// Concurrency is how many of its requests may be in flight, on each node; 0 is no limit.
+	Concurrency int `json:"concurrency,omitempty"`
+	// Bandwidth is how many octets of bodies a second pass, both directions and all its requests together, on each node; 0 is no limit.
+	Bandwidth int64 `json:"bandwidth,omitempty"`
 	// Created is when the identity was added. The registry sets it.
 	Created time.Time `json:"created,omitzero"`
 	// Updated is when the identity was last changed. The registry sets it.
@@ -45,6 +53,7 @@ func (i Identity) Validate() error {
 		v.role("roles", role)
 	}
 	v.date("review_date", i.ReviewDate)
+	v.identityLimits(&i)
 	return v.err()
 }
 

@@ -258,11 +258,12 @@ func (l *loader) identities(ctx context.Context, q querier, touched string, args
 	var roles string
 	var review string
 	var disabled, created, updated int64
-	into := make([]any, 8)
+	into := make([]any, 12)
 	err := each(ctx, q, func(row scanner) error {
 		i = take(&slab)
 		into[0], into[1], into[2], into[3] = &i.Name, &i.Owner, &i.Description, &roles
 		into[4], into[5], into[6], into[7] = &disabled, &review, &created, &updated
+		into[8], into[9], into[10], into[11] = &i.Rate, &i.Burst, &i.Concurrency, &i.Bandwidth
 		if err := row.Scan(into...); err != nil {
 			return err
 		}

@@ -32,17 +32,19 @@ func each(ctx context.Context, q querier, fn func(scanner) error, query string, 
 
 // The columns of each table, in the order in which the scan functions and statements below have them.
 const (
-	tenantColumns      = `name, description, base_url, token_url, auth_style, scope, ca_bundle, case_sensitive, timeout, created, updated, http_proxy, client_certificate`
+	tenantColumns = `name, description, base_url, token_url, auth_style, scope, ca_bundle, case_sensitive, timeout, created, updated, http_proxy, client_certificate, ` +
+		`concurrency, breaker_failures, breaker_cooldown`
 	routeColumns       = `name, host, path, methods, tenant, tenant_path, role, case_rule, max_body, response_timeout, idle_timeout, scope, created, updated, upgrade`
-	identityColumns    = `name, owner, description, roles, disabled, review_date, created, updated`
+	identityColumns    = `name, owner, description, roles, disabled, review_date, created, updated, rate, burst, concurrency, bandwidth`
 	credentialColumns  = `id, identity, tenant, client_id, auth_style, token_url, scope, kind, certificate, not_after, created, secret`
 	certificateColumns = `fingerprint, identity, serial, subject, not_before, not_after, created, revoked_at, revocation_reason`
 )
 
 const (
-	insertTenant = `INSERT INTO tenants (` + tenantColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`
+	insertTenant = `INSERT INTO tenants (` + tenantColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
 	updateTenant = `UPDATE tenants SET description = $2, base_url = $3, token_url = $4, auth_style = $5, scope = $6, ca_bundle = $7, ` +
-		`case_sensitive = $8, timeout = $9, created = $10, updated = $11, http_proxy = $12, client_certificate = $13 WHERE name = $1`
+		`case_sensitive = $8, timeout = $9, created = $10, updated = $11, http_proxy = $12, client_certificate = $13, ` +
+		`concurrency = $14, breaker_failures = $15, breaker_cooldown = $16 WHERE name = $1`
 	deleteTenant = `DELETE FROM tenants WHERE name = $1`
 
 	insertRoute = `INSERT INTO routes (` + routeColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`
@@ -50,9 +52,9 @@ const (
 		`max_body = $9, response_timeout = $10, idle_timeout = $11, scope = $12, created = $13, updated = $14, upgrade = $15 WHERE name = $1`
 	deleteRoute = `DELETE FROM routes WHERE name = $1`
 
-	insertIdentity = `INSERT INTO identities (` + identityColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
+	insertIdentity = `INSERT INTO identities (` + identityColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
 	updateIdentity = `UPDATE identities SET owner = $2, description = $3, roles = $4, disabled = $5, review_date = $6, ` +
-		`created = $7, updated = $8 WHERE name = $1`
+		`created = $7, updated = $8, rate = $9, burst = $10, concurrency = $11, bandwidth = $12 WHERE name = $1`
 	deleteIdentity = `DELETE FROM identities WHERE name = $1`
 
 	insertCredential = `INSERT INTO credentials (` + credentialColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
@@ -64,14 +66,16 @@ const (
 
 func tenantArgs(t *Tenant) []any {
 	return []any{t.Name, t.Description, t.BaseURL, t.TokenURL, t.AuthStyle, t.Scope, t.CABundle, flag(t.CaseSensitive),
-		int64(t.Timeout), micros(t.Created), micros(t.Updated), t.HTTPProxy, t.ClientCertificate}
+		int64(t.Timeout), micros(t.Created), micros(t.Updated), t.HTTPProxy, t.ClientCertificate,
+		int64(t.Concurrency), int64(t.BreakerFailures), int64(t.BreakerCooldown)}
 }
 
 func scanTenant(row scanner) (*Tenant, error) {
 	t := &Tenant{}
 	var sensitive, created, updated int64
 	err := row.Scan(&t.Name, &t.Description, &t.BaseURL, &t.TokenURL, &t.AuthStyle, &t.Scope, &t.CABundle, &sensitive,
-		&t.Timeout, &created, &updated, &t.HTTPProxy, &t.ClientCertificate)
+		&t.Timeout, &created, &updated, &t.HTTPProxy, &t.ClientCertificate,
+		&t.Concurrency, &t.BreakerFailures, &t.BreakerCooldown)
 	t.CaseSensitive, t.Created, t.Updated = sensitive != 0, fromMicros(created), fromMicros(updated)
 	return t, err
 }
@@ -94,7 +98,7 @@ func scanRoute(row scanner) (*Route, error) {
 
 func identityArgs(i *Identity) []any {
 	return []any{i.Name, i.Owner, i.Description, strings.Join(i.Roles, " "), flag(i.Disabled), string(i.ReviewDate),
-		micros(i.Created), micros(i.Updated)}
+		micros(i.Created), micros(i.Updated), i.Rate, int64(i.Burst), int64(i.Concurrency), i.Bandwidth}
 }
 
 func credentialArgs(c *Credential, sealed []byte) []any {

@@ -102,10 +102,12 @@ func testKeepsFields(t *testing.T, db *database.DB) {
 	cpi, shown := tenant("cpi"), tenant("shown")
 	cpi.Description, cpi.Scope, cpi.CaseSensitive, cpi.Timeout = "Cloud Integration äöü", "a b", true, identity.Duration(7*time.Second)
 	cpi.HTTPProxy, shown.ClientCertificate = "http://proxy.example.com:3128/", identity.ShowCredential
+	cpi.Concurrency, cpi.BreakerFailures, cpi.BreakerCooldown = 30, identity.NoBreaker, identity.Duration(3*time.Second)
 	route := identity.Route{Name: "orders", Host: "api.example.com", Path: "/http/orders/*", Methods: []string{"POST", "GET", "GET"}, Tenant: "cpi",
 		TenantPath: "/cxf/orders/*", Role: "orders.send", Case: identity.CaseInsensitive, MaxBody: -1,
 		ResponseTimeout: identity.Duration(time.Second), IdleTimeout: identity.Duration(2 * time.Second), Scope: "x", Upgrade: []string{"websocket", "vnd.a/2", "websocket"}}
-	erp := identity.Identity{Name: "erp", Owner: "Team ERP", Description: "the ERP", Roles: []string{"b", "a", "b"}, ReviewDate: "2027-03-31"}
+	erp := identity.Identity{Name: "erp", Owner: "Team ERP", Description: "the ERP", Roles: []string{"b", "a", "b"}, ReviewDate: "2027-03-31",
+		Rate: 0.25, Burst: 7, Concurrency: 9, Bandwidth: 1 << 33}
 	cert := certificate("erp", "one")
 	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
 		_, e0 := tx.AddTenant(ctx, shown)
@@ -126,6 +128,12 @@ func testKeepsFields(t *testing.T, db *database.DB) {
 	}
 	if got, ok := s.Tenant("cpi"); !ok || got.HTTPProxy != "http://proxy.example.com:3128" || got.ClientCertificate != identity.ShowNone {
 		t.Errorf("got tenant %+v, %v", got, ok)
+	}
+	if got, _ := s.Tenant("cpi"); got.Concurrency != 30 || got.BreakerFailures != identity.NoBreaker || got.BreakerCooldown != cpi.BreakerCooldown {
+		t.Errorf("got limits of the tenant %+v", got)
+	}
+	if got, _ := s.Identity("erp"); got.Rate != 0.25 || got.Burst != 7 || got.Concurrency != 9 || got.Bandwidth != 1<<33 {
+		t.Errorf("got limits of the identity %+v", got)
 	}
 	if e, ok := s.Route("orders"); !ok || !slices.Equal(e.Route.Upgrade, []string{"vnd.a/2", "websocket"}) {
 		t.Errorf("got route %+v, %v", e, ok)

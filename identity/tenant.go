@@ -52,6 +52,15 @@ type Tenant struct {
 	// ClientCertificate is ShowNone or ShowCredential: the client certificate that a connection to the tenant shows. (Its token endpoint is
 	// shown one by AuthMTLS.)
 	ClientCertificate string `json:"client_certificate,omitempty"`
+	// Concurrency is how many requests to the tenant may be in flight, on each node; 0 is no limit but the share that any tenant has of all
+	// requests.
+	Concurrency int `json:"concurrency,omitempty"`
+	// BreakerFailures is how many connections in a row must fail before the tenant is left alone for a while; 0 means
+	// DefaultBreakerFailures, NoBreaker never.
+	BreakerFailures int `json:"breaker_failures,omitempty"`
+	// BreakerCooldown is for how long it is left alone at first; that doubles with each further failure, up to five times as long. 0 means
+	// DefaultBreakerCooldown.
+	BreakerCooldown Duration `json:"breaker_cooldown,omitempty"`
 	// Created is when the tenant was added. The registry sets it.
 	Created time.Time `json:"created,omitzero"`
 	// Updated is when the tenant was last changed. The registry sets it.
@@ -75,6 +84,7 @@ func (t Tenant) Validate() error {
 	if t.ClientCertificate != ShowNone && t.ClientCertificate != ShowCredential {
 		v.fail("client_certificate", quoted(t.ClientCertificate)+" is not one to show", "give credential, or nothing for none")
 	}
+	v.tenantLimits(&t)
 	return v.err()
 }
 

@@ -3,6 +3,7 @@ package identity_test
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +50,20 @@ func TestValidateRefuses(t *testing.T) {
 		{"no date", "review_date", withIdentity(func(v *identity.Identity) { v.ReviewDate = "31.12.2027" })},
 		{"line end in description", "description", withIdentity(func(v *identity.Identity) { v.Description = "a\nb" })},
 		{"no UTF-8", "description", withIdentity(func(v *identity.Identity) { v.Description = "\xff" })},
+		{"negative rate", "rate", withIdentity(func(v *identity.Identity) { v.Rate = -1 })},
+		{"rate that is no number", "rate", withIdentity(func(v *identity.Identity) { v.Rate = math.NaN() })},
+		{"rate without end", "rate", withIdentity(func(v *identity.Identity) { v.Rate = math.Inf(1) })},
+		{"rate of one request in an hour", "rate", withIdentity(func(v *identity.Identity) { v.Rate = 1.0 / 3600 })},
+		{"burst without a rate", "burst", withIdentity(func(v *identity.Identity) { v.Burst = 1 })},
+		{"negative burst", "burst", withIdentity(func(v *identity.Identity) { v.Rate, v.Burst = 1, -1 })},
+		{"negative concurrency", "concurrency", withIdentity(func(v *identity.Identity) { v.Concurrency = -1 })},
+		{"bandwidth of a telex", "bandwidth", withIdentity(func(v *identity.Identity) { v.Bandwidth = 6 })},
 
+		{"negative concurrency of a tenant", "concurrency", withTenant(func(v *identity.Tenant) { v.Concurrency = -1 })},
+		{"failures below none", "breaker_failures", withTenant(func(v *identity.Tenant) { v.BreakerFailures = -2 })},
+		{"too many failures", "breaker_failures", withTenant(func(v *identity.Tenant) { v.BreakerFailures = 1001 })},
+		{"negative cooldown", "breaker_cooldown", withTenant(func(v *identity.Tenant) { v.BreakerCooldown = -1 })},
+		{"cooldown of a day", "breaker_cooldown", withTenant(func(v *identity.Tenant) { v.BreakerCooldown = identity.Duration(24 * time.Hour) })},
 		{"no base URL", "base_url", base("")},
 		{"not absolute", "base_url", base("tenant.example.com")},
 		{"http", "base_url", base("http://tenant.example.com")},

@@ -77,6 +77,26 @@ func (a *attributes) duration(cmd *cobra.Command, flag, field, usage string) {
 	a.list = append(a.list, attribute{flag, field, func() (any, error) { return v.text(), nil }})
 }
 
+// whole adds a flag that takes a whole number.
+func (a *attributes) whole(cmd *cobra.Command, flag, field, usage string) {
+	v := cmd.Flags().Int(flag, 0, usage)
+	a.list = append(a.list, attribute{flag, field, func() (any, error) { return *v, nil }})
+}
+
+// number adds a flag that takes a number.
+func (a *attributes) number(cmd *cobra.Command, flag, field, usage string) {
+	v := cmd.Flags().Float64(flag, 0, usage)
+	a.list = append(a.list, attribute{flag, field, func() (any, error) { return *v, nil }})
+}
+
+// size adds a flag such as 10MiB; the API reads octets.
+func (a *attributes) size(cmd *cobra.Command, flag, field, usage string) {
+	v := new(Size)
+	cmd.Flags().Var(v, flag, usage)
+	cmd.Flags().Lookup(flag).DefValue = ""
+	a.list = append(a.list, attribute{flag, field, func() (any, error) { return int64(*v), nil }})
+}
+
 // durationFlag adds a flag whose usage says itself what happens without it.
 func durationFlag(cmd *cobra.Command, v *Duration, flag, usage string) {
 	cmd.Flags().Var(v, flag, usage)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -35,6 +36,10 @@ func identityAttributes(cmd *cobra.Command) *attributes {
 	a.names(cmd, "role", "roles", "`roles`, comma-separated or repeated")
 	a.text(cmd, "description", "description", "free text")
 	a.text(cmd, "review-date", "review_date", "`date` (2006-01-02) by which the owner must confirm the identity")
+	a.number(cmd, "rate", "rate", "requests a second, such as 50 or 0.5, on each node; 0 is no limit (default)")
+	a.whole(cmd, "burst", "burst", "`requests` that may come at once within the rate (default: what comes in a second)")
+	a.whole(cmd, "concurrency", "concurrency", "`requests` in flight, on each node; 0 is no limit (default)")
+	a.size(cmd, "bandwidth", "bandwidth", "`size`, such as 1MiB, of bodies a second, both directions together; 0 is no limit (default)")
 	return a
 }
 
@@ -145,6 +150,9 @@ func printIdentity(w io.Writer, v *identityView) {
 		field{"state", state(&v.Identity)},
 		field{"roles", list(v.Roles)},
 		field{"review by", string(v.ReviewDate)},
+		field{"rate", rate(&v.Identity)},
+		field{"concurrency", limit(v.Concurrency)},
+		field{"bandwidth", bandwidth(v.Bandwidth)},
 		field{"created", moment(v.Created)},
 		field{"updated", moment(v.Updated)},
 	)
@@ -158,6 +166,28 @@ func printIdentity(w io.Writer, v *identityView) {
 	}
 }
 
+// rate is a limit as people read it; "" for none.
+func rate(i *identity.Identity) string {
+	if i.Rate == 0 {
+		return ""
+	}
+	return strconv.FormatFloat(i.Rate, 'f', -1, 64) + "/s, up to " + strconv.Itoa(i.EffectiveBurst()) + " at once"
+}
+
+func limit(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
+
+func bandwidth(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return Size(n).String() + "/s"
+}
+
 func newIdentitySetCommand(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set NAME [flags]",
@@ -165,7 +195,8 @@ func newIdentitySetCommand(p *program) *cobra.Command {
 		Long: `set changes what is named and leaves the rest. --role replaces all roles; --add-role and --remove-role
 change the ones that the identity holds at that moment.`,
 		Example: `  tenantgate identity set erp --add-role stock.read
-  tenantgate identity set erp --owner team-supply --review-date 2027-12-31`,
+  tenantgate identity set erp --owner team-supply --review-date 2027-12-31
+  tenantgate identity set erp --rate 50 --concurrency 20 --bandwidth 10MiB`,
 		Args: exactArgs("NAME"),
 	}
 	attrs := identityAttributes(cmd)

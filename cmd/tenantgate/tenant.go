@@ -41,6 +41,9 @@ func tenantAttributes(p *program, cmd *cobra.Command) *attributes {
 	a.duration(cmd, "timeout", "timeout", "longest wait for the tenant's response header (default 60s)")
 	a.text(cmd, "http-proxy", "http_proxy", "`URL` of the proxy to call the tenant and its token endpoint through, such as http://proxy:3128 (default: directly)")
 	a.text(cmd, "client-certificate", "client_certificate", "what connections to the tenant show: credential (the identity's own) or \"\" (default: nothing)")
+	a.whole(cmd, "concurrency", "concurrency", "`requests` to it in flight, on each node; 0 is its share of all requests (default)")
+	a.whole(cmd, "breaker-failures", "breaker_failures", "`connections` in a row that fail before it is left alone; -1 is never (default 5)")
+	a.duration(cmd, "breaker-cooldown", "breaker_cooldown", "how long it is left alone at first; doubles up to five times that (default 1s)")
 	return a
 }
 
@@ -138,9 +141,20 @@ func printTenant(w io.Writer, t *identity.Tenant) {
 		field{"timeout", Duration(timeout).String()},
 		field{"HTTP proxy", t.HTTPProxy},
 		field{"shown certificate", shown},
+		field{"concurrency", limit(t.Concurrency)},
+		field{"breaker", breaker(t)},
 		field{"created", moment(t.Created)},
 		field{"updated", moment(t.Updated)},
 	)
+}
+
+// breaker says when a tenant is left alone.
+func breaker(t *identity.Tenant) string {
+	failures, cooldown := t.Breaker()
+	if failures == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("after %d failed connections, for %s at first", failures, Duration(cooldown))
 }
 
 func newTenantSetCommand(p *program) *cobra.Command {

@@ -156,6 +156,8 @@ func jsonType(t reflect.Type) string {
 		return "truth value"
 	case reflect.Int, reflect.Int64:
 		return "whole number"
+	case reflect.Float64:
+		return "number"
 	case reflect.Slice:
 		return "list"
 	case reflect.Struct, reflect.Map:
