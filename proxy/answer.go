@@ -26,6 +26,7 @@ func (x *exchange) answer(l *link, tok token.Token) {
 	c.begin(r.Status, r.Reason)
 	x.fields(r, tok)
 	c.field("X-Request-Id", a.RequestID)
+	x.rateFields()
 	if !x.upload.settle() {
 		c.last() // an answer that begins before the request's body has ended is the last on its connection
 	} else if !c.bodyDone() {
@@ -43,6 +44,7 @@ func (x *exchange) answer(l *link, tok token.Token) {
 	l.patience(x.decision.Route.IdleTimeout, true)
 	err := x.copyBody(l)
 	if err == nil {
+		x.leave()
 		err = c.finish(x.trailer(l, tok))
 		if err != nil {
 			err = callerError{err}
@@ -101,7 +103,7 @@ func (e callerError) Unwrap() error { return e.error }
 func (x *exchange) copyBody(l *link) error {
 	more := false // there may be more at hand
 	for !l.body.Done() {
-		room := x.caller.room()
+		room := x.portion(x.caller.room())
 		if more {
 			l.raw.mode = readEager
 		}
@@ -112,6 +114,9 @@ func (x *exchange) copyBody(l *link) error {
 				return callerError{werr}
 			}
 			x.access.BytesOut += int64(n)
+			if serr := x.slow(n); serr != nil {
+				return serr
+			}
 		}
 		switch {
 		case err == io.EOF:

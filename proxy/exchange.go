@@ -77,7 +77,12 @@ type exchange struct {
 
 	objection objection
 	retry     time.Duration // of a refusal: when it is worth trying again
-	held      *link         // the connection to the tenant that is in use
+	quota     *quota        // nil unless the identity has limits
+	counted   bool          // among the quota's requests in flight
+	grant     grant         // of the identity's rate
+	bandwidth int64         // octets a second, 0 for no limit
+	rateText  [64]byte
+	held      *link // the connection to the tenant that is in use
 
 	ended atomic.Pointer[error]              // why the exchange was ended from outside, nil while nobody did
 	link  atomic.Pointer[link]               // held, for others: whoever takes it out interrupts it
@@ -114,6 +119,7 @@ func (x *exchange) serve() (whole bool) {
 
 func (x *exchange) begin() {
 	x.committed, x.passing, x.done, x.upgrade = false, false, time.Time{}, ""
+	x.retry, x.quota, x.counted, x.grant, x.bandwidth = time.Second, nil, false, grant{}, 0
 	x.now = time.Now()
 	id := record.AppendRequestIDAt(x.id[:0], x.now)
 	x.access = record.Access{
@@ -132,6 +138,7 @@ func (x *exchange) end(whole *bool) {
 	}
 	x.hangUp()
 	x.upload.end()
+	x.leave()
 	x.access.BytesIn = x.upload.count
 	if x.done.IsZero() {
 		x.done = x.server.cfg.Now()
@@ -145,6 +152,7 @@ func (x *exchange) end(whole *bool) {
 // forget lets go of all that belonged to the exchange, so that its memory can serve another one.
 func (x *exchange) forget() {
 	x.server, x.conn, x.limits, x.caller, x.req, x.held = nil, nil, nil, nil, nil, nil
+	x.quota = nil
 	x.access, x.ask = record.Access{}, Request{}
 	x.decision = Decision{path: rawPath{decoded: x.decision.path.decoded[:0], folded: x.decision.path.folded[:0]}}
 	x.upload.begin(nil)
@@ -178,7 +186,7 @@ func (x *exchange) limit() (record.Outcome, string) {
 	if x.server.inFlight.Load() > int64(x.limits.MaxRequests) {
 		return record.Limited, "too many requests are in flight"
 	}
-	return record.Served, ""
+	return x.admit()
 }
 
 // refuse answers with a problem document when nothing has been sent yet, and notes the outcome in any case.
@@ -201,11 +209,10 @@ func (x *exchange) refuse(outcome record.Outcome, cause string) {
 		c.last()
 	case record.MethodNotAllowed:
 		c.field("Allow", strings.Join(x.decision.Allow, ", "))
-	case record.Limited, record.Unrecorded:
-		c.field("Retry-After", "1")
-	case record.TenantUnavailable:
-		c.field("Retry-After", strconv.Itoa(int((x.retry+time.Second-1)/time.Second)))
+	case record.Limited, record.Unrecorded, record.TenantUnavailable:
+		c.field("Retry-After", strconv.FormatInt(seconds(x.retry), 10))
 	}
+	x.rateFields()
 	x.upload.stop()
 	if !c.bodyDone() {
 		c.last()

@@ -53,6 +53,7 @@ func (x *exchange) forward() {
 				x.fail(record.CallerGone, err)
 				return
 			}
+			x.pace(len(x.upload.kept), func() {})
 			waited = true
 		}
 		if waited || a.Retried || stale {

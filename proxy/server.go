@@ -55,6 +55,8 @@ type Server struct {
 	log       *slog.Logger
 	upstreams upstreams
 	gates     gates
+	quotas    quotas
+	made      time.Time
 	inFlight  atomic.Int64
 	accepting atomic.Int64 // Serve under way, and handshakes
 	shaken    atomic.Int64 // handshakes that have ended well
@@ -92,6 +94,7 @@ func New(cfg Config) *Server {
 		core:      Core{Registry: cfg.Registry, Trust: cfg.Trust, Now: cfg.Now},
 		log:       cfg.Logger,
 		refusals:  rate.NewLimiter(100, 200),
+		made:      time.Now(),
 		listeners: make(map[net.Listener]struct{}),
 		conns:     make(map[*conn]struct{}),
 		shaking:   make(map[netip.Prefix]int),
@@ -274,6 +277,7 @@ func (s *Server) identified() []*conn {
 func (s *Server) registryChanged(_, now *identity.Snapshot, changed identity.Changed) {
 	s.upstreams.forget(now, changed)
 	s.gates.changed(changed.Tenants)
+	s.quotas.forget(now, changed)
 	if !changed.All && len(changed.Identities) == 0 && len(changed.Certificates) == 0 {
 		return
 	}

@@ -105,6 +105,7 @@ func (x *exchange) tunnel(l *link, tok token.Token) {
 	c.begin(l.resp.Status, l.resp.Reason)
 	x.fields(&l.resp, tok)
 	c.field("X-Request-Id", a.RequestID)
+	x.rateFields()
 	c.field("Connection", "Upgrade")
 	c.field("Upgrade", x.upgrade)
 	x.committed, x.passing, a.Status = true, true, http.StatusSwitchingProtocols
@@ -158,9 +159,12 @@ func (t *tunnel) relay(from, to *side, count *int64) error {
 	defer func() { from.raw.mode = readWaits }()
 	from.raw.mode = readEager
 	for {
-		n, err := from.body.Read(buf[:])
+		n, err := from.body.Read(t.x.portion(buf[:]))
 		from.raw.mode = readEager
 		if n > 0 {
+			if _, goOn := t.x.pace(n, func() {}); !goOn {
+				return errCallerGone // or whatever has ended the exchange
+			}
 			if werr := to.write(buf[:n]); werr != nil {
 				return fmt.Errorf("%w: %w", errWrite, werr)
 			}

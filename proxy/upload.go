@@ -154,7 +154,7 @@ func (u *upload) pump(l *link) {
 	defer wire.PutBuffer(buf)
 	chunked := u.x.req.Length < 0
 	var waited time.Duration // for the caller; what the tenant takes its time for is not counted
-	room := buf[wire.ChunkHead : len(buf)-2]
+	room := u.x.portion(buf[wire.ChunkHead : len(buf)-2])
 	for {
 		asked := time.Now()
 		n, err := u.read(room, u.x.limits.BodyIdleTimeout)
@@ -174,6 +174,7 @@ func (u *upload) pump(l *link) {
 				wire.PutChunkHead(buf[:], n)
 				data = append(buf[:wire.ChunkHead+n], '\r', '\n')
 			}
+			u.x.pace(n, l.progress)
 			if werr := l.write(data); werr != nil {
 				u.fail(errTenantWrite)
 				return
