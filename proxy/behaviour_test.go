@@ -663,12 +663,18 @@ func TestATenantThatCannotBeReachedIsLeftAlone(t *testing.T) {
 	if a := c.get("/other/1"); a.status != 200 {
 		t.Errorf("another tenant: got %+v", a)
 	}
+	if s := g.server.TenantStates(); len(s) != 2 || s[0].Tenant != "acme" || !s[0].BreakerOpen || s[1].BreakerOpen {
+		t.Errorf("states are %+v", s)
+	}
 	l, err := net.Listen("tcp", address)
 	must(t, err)
 	back := &http.Server{Handler: http.HandlerFunc(g.tenant.serve)}
 	t.Cleanup(func() { back.Close() })
 	go back.Serve(tls.NewListener(l, g.tenant.TLS))
 	eventually(t, "the tenant to be found again", func() bool { return c.get("/http/orders/1").status == 200 })
+	if s := g.server.TenantStates(); s[0].BreakerOpen {
+		t.Errorf("states are %+v", s)
+	}
 }
 
 // A tenant that does not answer cannot hold all requests that may be in flight.
@@ -697,6 +703,42 @@ func TestATenantThatHangsLeavesRoomForOthers(t *testing.T) {
 	hanging.Wait()
 	if a := c.get("/http/orders/1"); a.status != 200 {
 		t.Errorf("afterwards: got %+v", a)
+	}
+}
+
+// A tenant that is given so many requests gets no more at once.
+func TestATenantGetsNoMoreRequestsAtOnceThanItIsGiven(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	g.second()
+	g.change(func(tx *identity.Tx) error {
+		acme, err := tx.Tenant("acme")
+		must(t, err)
+		acme.Concurrency = 2
+		_, err = tx.SetTenant(t.Context(), acme)
+		return err
+	})
+	c := g.issue("orders")
+	hang := make(chan struct{})
+	var hanging sync.WaitGroup
+	g.tenant.answer(func(http.ResponseWriter, *http.Request) { <-hang })
+	for range 2 {
+		hanging.Go(func() { c.get("/http/orders/1") })
+	}
+	eventually(t, "two requests to hang", func() bool { return len(g.tenant.requests()) == 2 })
+	a := c.get("/http/orders/1")
+	g.wantOutcome(a, record.TenantUnavailable)
+	if a.header.Get("Retry-After") != "1" {
+		t.Errorf("got %+v", a)
+	}
+	if a := c.get("/other/1"); a.status != 200 {
+		t.Errorf("another tenant: got %+v", a)
+	}
+	close(hang)
+	hanging.Wait()
+	for range 20 {
+		if a := c.get("/http/orders/1"); a.status != 200 {
+			t.Fatalf("afterwards: got %+v", a)
+		}
 	}
 }
 

@@ -81,6 +81,7 @@ type exchange struct {
 	counted   bool          // among the quota's requests in flight
 	grant     grant         // of the identity's rate
 	bandwidth int64         // octets a second, 0 for no limit
+	gate      *gate         // nil unless the tenant's gate has let it through
 	rateText  [64]byte
 	held      *link // the connection to the tenant that is in use
 
@@ -119,7 +120,7 @@ func (x *exchange) serve() (whole bool) {
 
 func (x *exchange) begin() {
 	x.committed, x.passing, x.done, x.upgrade = false, false, time.Time{}, ""
-	x.retry, x.quota, x.counted, x.grant, x.bandwidth = time.Second, nil, false, grant{}, 0
+	x.retry, x.quota, x.counted, x.grant, x.bandwidth, x.gate = time.Second, nil, false, grant{}, 0, nil
 	x.now = time.Now()
 	id := record.AppendRequestIDAt(x.id[:0], x.now)
 	x.access = record.Access{

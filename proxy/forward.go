@@ -34,12 +34,12 @@ func (x *exchange) forward() {
 		return
 	}
 	gate := x.server.gates.of(a.Tenant)
-	if cause, retry := gate.enter(x.now, x.limits.tenantShare()); cause != "" {
+	if cause, retry := gate.enter(x.now, x.limits.tenantShare(), route.Tenant); cause != "" {
 		x.retry = retry
 		x.refuse(record.TenantUnavailable, cause)
 		return
 	}
-	defer gate.leave()
+	x.gate = gate
 	x.upload.limit = route.MaxBody
 	x.upgrade = x.wantedUpgrade()
 	for stale := false; ; {
@@ -64,7 +64,7 @@ func (x *exchange) forward() {
 		if err != nil {
 			a.TenantDuration += time.Since(start)
 			if x.ended.Load() == nil {
-				gate.failed(time.Now())
+				gate.failed(time.Now(), route.Tenant)
 			}
 			x.fail(record.Unreachable, err)
 			return

@@ -140,6 +140,10 @@ func (x *exchange) leave() {
 		x.counted = false
 		x.quota.inFlight.Add(-1)
 	}
+	if x.gate != nil {
+		x.gate.leave()
+		x.gate = nil
+	}
 }
 
 // rateFields tells a caller with a rate where it stands (draft-ietf-httpapi-ratelimit-headers-10): q requests at once, and as many again in w seconds; r are

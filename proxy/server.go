@@ -276,7 +276,7 @@ func (s *Server) identified() []*conn {
 // registryChanged acts on requests in flight (law 3) and lets go of what belongs to identities, tenants and credentials that are no more.
 func (s *Server) registryChanged(_, now *identity.Snapshot, changed identity.Changed) {
 	s.upstreams.forget(now, changed)
-	s.gates.changed(changed.Tenants)
+	s.gates.changed(now, changed)
 	s.quotas.forget(now, changed)
 	if !changed.All && len(changed.Identities) == 0 && len(changed.Certificates) == 0 {
 		return

@@ -87,7 +87,7 @@ func (a *adminService) checks(ctx context.Context) []admin.Check {
 		check("ca", notExpired(n.trust.Load().NotAfter()), "until "+moment(n.trust.Load().NotAfter())),
 		check("server_certificate", notExpired(n.certs.Load().NotAfter()), "until "+moment(n.certs.Load().NotAfter())),
 	}
-	return append(list, n.configCheck())
+	return append(list, n.tenantsCheck(), n.configCheck())
 }
 
 func (a *adminService) drainingError() error {
@@ -109,6 +109,21 @@ func notExpired(t time.Time) error {
 		return fmt.Errorf("expired on %s", moment(t))
 	}
 	return nil
+}
+
+// tenantsCheck names the tenants that are left alone. That is a matter of theirs: the node serves.
+func (n *node) tenantsCheck() admin.Check {
+	var alone []string
+	for _, s := range n.proxy.TenantStates() {
+		if s.BreakerOpen {
+			alone = append(alone, s.Tenant)
+		}
+	}
+	c := admin.Check{Name: "tenants", OK: true, Warning: len(alone) > 0}
+	if c.Warning {
+		c.Detail = "left alone, because connections to them fail: " + list(alone)
+	}
+	return c
 }
 
 // configCheck says what came of the last reload. A refused one does not make the node unready: it serves, on

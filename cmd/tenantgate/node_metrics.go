@@ -23,6 +23,7 @@ func (n *node) watch(registry prometheus.Registerer) {
 	})
 	n.metrics.WatchCertificates(n.expiries)
 	n.metrics.WatchTokens(n.tokenStates)
+	n.metrics.WatchTenants(func() []record.TenantState { return n.proxy.TenantStates() })
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "tenantgate",
 		Name:      "config_last_reload_successful",

@@ -121,6 +121,7 @@ func TestWatchersAreBoundedByTenantAndKind(t *testing.T) {
 		})
 	})
 	m.WatchIdentities(func() (int, int) { return 3, 1 })
+	m.WatchTenants(func() []record.TenantState { return []record.TenantState{{Tenant: "acme", InFlight: 4}, {Tenant: "dead", BreakerOpen: true}} })
 	wantSamples(t, reg, map[string]float64{
 		`tenantgate_certificates{days="expired",kind="client"}`:              1,
 		`tenantgate_certificates{days="1",kind="client"}`:                    0,
@@ -130,6 +131,9 @@ func TestWatchersAreBoundedByTenantAndKind(t *testing.T) {
 		`tenantgate_certificate_expiry_timestamp_seconds_min{kind="client"}`: float64(next.Unix()),
 		`tenantgate_identities{state="enabled"}`:                             3,
 		`tenantgate_identities{state="disabled"}`:                            1,
+		`tenantgate_tenant_breaker_open{tenant="acme"}`:                      0,
+		`tenantgate_tenant_breaker_open{tenant="dead"}`:                      1,
+		`tenantgate_tenant_requests_in_flight{tenant="acme"}`:                4,
 		`tenantgate_tokens{tenant="acme"}`:                                   2,
 		`tenantgate_tokens_failing{tenant="acme"}`:                           1,
 	})
@@ -170,6 +174,7 @@ func TestNoMetricsIsNoFault(t *testing.T) {
 	m.WatchTokens(nil)
 	m.WatchCertificates(nil)
 	m.WatchIdentities(nil)
+	m.WatchTenants(nil)
 }
 
 func BenchmarkObserve(b *testing.B) {

@@ -15,6 +15,13 @@ type TokenState struct {
 	Failing bool // the last attempt to fetch one failed
 }
 
+// TenantState is what the metrics need to know of one tenant.
+type TenantState struct {
+	Tenant      string
+	BreakerOpen bool // it is left alone, but for a request that tries it now and then
+	InFlight    int  // requests
+}
+
 // Expiry is what the metrics need to know of one certificate.
 type Expiry struct {
 	Kind     string // "client", "server", "ca": a word of a fixed set
@@ -47,6 +54,21 @@ func (m *Metrics) WatchIdentities(count func() (enabled, disabled int)) {
 		enabled, disabled := count()
 		emit(total, prometheus.GaugeValue, float64(enabled), "enabled")
 		emit(total, prometheus.GaugeValue, float64(disabled), "disabled")
+	}))
+}
+
+// WatchTenants shows how tenants stand. states is called at each scrape.
+func (m *Metrics) WatchTenants(states func() []TenantState) {
+	if m == nil {
+		return
+	}
+	open := desc("tenant_breaker_open", "1 while the tenant is left alone because connections to it fail.", "tenant")
+	inFlight := desc("tenant_requests_in_flight", "Requests in flight by tenant.", "tenant")
+	m.reg.MustRegister(newCollector([]*prometheus.Desc{open, inFlight}, func(emit emitter) {
+		for _, s := range states() {
+			emit(open, prometheus.GaugeValue, truth(s.BreakerOpen), s.Tenant)
+			emit(inFlight, prometheus.GaugeValue, float64(s.InFlight), s.Tenant)
+		}
 	}))
 }
 
