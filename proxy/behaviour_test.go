@@ -13,6 +13,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -740,6 +741,61 @@ func TestATenantGetsNoMoreRequestsAtOnceThanItIsGiven(t *testing.T) {
 			t.Fatalf("afterwards: got %+v", a)
 		}
 	}
+}
+
+// A node that is full says so, and takes requests again as soon as there is room.
+func TestAFullNodeTurnsRequestsAway(t *testing.T) {
+	g := newGate(t, proxy.Limits{MaxRequests: 2})
+	g.second()
+	c := g.issue("orders")
+	hang := make(chan struct{})
+	var hanging sync.WaitGroup
+	g.tenant.answer(func(http.ResponseWriter, *http.Request) { <-hang })
+	hanging.Go(func() { c.get("/http/orders/1") })
+	eventually(t, "one request to hang", func() bool { return len(g.tenant.requests()) == 1 })
+	other := g.issue("orders")
+	other.transport.MaxConnsPerHost = 1
+	slow, send := io.Pipe()
+	hanging.Go(func() { other.do("POST", "/other/1", slow) })
+	eventually(t, "the node to be full", func() bool { return g.server.Overloaded() != "" })
+	a := c.get("/http/orders/1")
+	g.wantOutcome(a, record.Overloaded)
+	if a.header.Get("Retry-After") != "1" {
+		t.Errorf("got %+v", a)
+	}
+	send.Close()
+	close(hang)
+	hanging.Wait()
+	eventually(t, "room", func() bool { return g.server.Overloaded() == "" })
+	if a := c.get("/http/orders/1"); a.status != 200 {
+		t.Errorf("afterwards: got %+v", a)
+	}
+}
+
+// Short of memory, what is new is turned away before it costs anything, and let in again once what took the memory is gone.
+func TestShortOfMemoryNobodyIsLetIn(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	c := g.issue("orders")
+	if a := c.get("/http/orders/1"); a.status != 200 {
+		t.Fatalf("got %+v", a)
+	}
+	g.server.Reload(proxy.Limits{MaxMemory: 512 << 20})
+	if a := c.get("/http/orders/1"); a.status != 200 {
+		t.Fatalf("with room: got %+v", a)
+	}
+	ballast := make([]byte, 512<<20)
+	runtime.GC()
+	eventually(t, "memory to be short", func() bool { return g.server.Overloaded() != "" })
+	r := g.wantOutcome(c.get("/http/orders/1"), record.Overloaded)
+	if r["cause"] != "memory is short" {
+		t.Errorf("record = %v", r)
+	}
+	if a := g.issue("orders").get("/http/orders/1"); a.err == nil {
+		t.Errorf("a new connection: got %+v", a)
+	}
+	runtime.KeepAlive(ballast)
+	ballast = nil
+	eventually(t, "memory to be there again", func() bool { return c.get("/http/orders/1").status == 200 })
 }
 
 // Whoever begins handshakes and does not end them gets so many and no more; the next ones are closed at once, and on record.

@@ -184,8 +184,8 @@ func (x *exchange) decide() {
 
 // limit keeps what is allowed inside what it may cost.
 func (x *exchange) limit() (record.Outcome, string) {
-	if x.server.inFlight.Load() > int64(x.limits.MaxRequests) {
-		return record.Limited, "too many requests are in flight"
+	if outcome, cause := x.capacity(); outcome != record.Served {
+		return outcome, cause
 	}
 	return x.admit()
 }
@@ -210,7 +210,7 @@ func (x *exchange) refuse(outcome record.Outcome, cause string) {
 		c.last()
 	case record.MethodNotAllowed:
 		c.field("Allow", strings.Join(x.decision.Allow, ", "))
-	case record.Limited, record.Unrecorded, record.TenantUnavailable:
+	case record.Limited, record.Overloaded, record.Unrecorded, record.TenantUnavailable:
 		c.field("Retry-After", strconv.FormatInt(seconds(x.retry), 10))
 	}
 	x.rateFields()

@@ -15,6 +15,7 @@ type Limits struct {
 	// MaxSourceHandshakes is how many TLS handshakes with one address may be under way: the next one is closed before it costs anything.
 	MaxSourceHandshakes int
 	MaxRequests         int   // requests in flight
+	MaxMemory           int64 // octets that the process is meant to take: short of it, nobody is let in. 0: what GOMEMLIMIT says, or no limit
 	MaxStreams          int   // HTTP/2 streams on one connection
 	ReplayBytes         int64 // a body up to this size is kept until the tenant's answer, so that a 401 can be retried
 }

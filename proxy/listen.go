@@ -72,12 +72,14 @@ func (s *Server) accept(raw net.Conn) {
 	c := &conn{server: s, engine: e, raw: newSocket(raw), source: raw.RemoteAddr().String()}
 	from := sourceOf(raw.RemoteAddr())
 	s.mu.Lock()
-	cause := ""
+	outcome, cause := record.Overloaded, ""
 	switch {
 	case len(s.conns) >= e.limits.MaxConnections:
 		cause = "too many connections are open"
+	case s.memory.isShort(time.Since(s.made)):
+		cause = "memory is short"
 	case s.shaking[from] >= e.limits.MaxSourceHandshakes:
-		cause = "too many handshakes with this address are under way"
+		outcome, cause = record.Limited, "too many handshakes with this address are under way"
 	default:
 		s.conns[c] = struct{}{}
 		s.shaking[from]++
@@ -86,7 +88,7 @@ func (s *Server) accept(raw net.Conn) {
 	if cause != "" { // before the costly part
 		s.cfg.Metrics.Handshake(record.HandshakeShed)
 		raw.Close()
-		s.recordRefusal(c, record.Limited, cause, nil)
+		s.recordRefusal(c, outcome, cause, nil)
 		return
 	}
 	s.cfg.Metrics.ConnectionOpened()

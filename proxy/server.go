@@ -56,6 +56,7 @@ type Server struct {
 	upstreams upstreams
 	gates     gates
 	quotas    quotas
+	memory    memory
 	made      time.Time
 	inFlight  atomic.Int64
 	accepting atomic.Int64 // Serve under way, and handshakes
@@ -101,6 +102,7 @@ func New(cfg Config) *Server {
 		stopped:   make(chan struct{}),
 	}
 	s.upstreams.tokens, s.upstreams.now, s.upstreams.keep = cfg.Tokens, cfg.Registry.Snapshot, cfg.keep.withDefaults()
+	s.memory.setLimit(cfg.Limits.MaxMemory)
 	s.engine = newEngine(s, cfg.Limits)
 	s.engines = []*engine{s.engine}
 	cfg.Registry.OnChange(s.registryChanged)
@@ -123,6 +125,7 @@ func (s *Server) tend() {
 			s.noticeGone(now)
 			s.noticeSlowHeads(now)
 			s.probation.prune(now)
+			s.memory.relieve()
 			// Handshakes leave much garbage. Behind a burst of them the heap may not be collected for minutes, because requests leave none.
 			delta := s.shaken.Load() - seen
 			seen += delta
@@ -186,8 +189,9 @@ func (s *Server) date() string {
 	return d.value
 }
 
-// Reload gives connections that are made from now on other limits. Open connections keep theirs.
+// Reload gives connections that are made from now on other limits. Open connections keep theirs, but for memory.
 func (s *Server) Reload(l Limits) {
+	s.memory.setLimit(l.MaxMemory)
 	next := newEngine(s, l.withDefaults())
 	s.mu.Lock()
 	defer s.mu.Unlock()

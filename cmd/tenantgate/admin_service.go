@@ -87,7 +87,7 @@ func (a *adminService) checks(ctx context.Context) []admin.Check {
 		check("ca", notExpired(n.trust.Load().NotAfter()), "until "+moment(n.trust.Load().NotAfter())),
 		check("server_certificate", notExpired(n.certs.Load().NotAfter()), "until "+moment(n.certs.Load().NotAfter())),
 	}
-	return append(list, n.tenantsCheck(), n.configCheck())
+	return append(list, n.loadCheck(), n.tenantsCheck(), n.configCheck())
 }
 
 func (a *adminService) drainingError() error {
@@ -109,6 +109,12 @@ func notExpired(t time.Time) error {
 		return fmt.Errorf("expired on %s", moment(t))
 	}
 	return nil
+}
+
+// loadCheck says whether callers are turned away for want of room. Taking the node out of service would only move them to another one.
+func (n *node) loadCheck() admin.Check {
+	cause := n.proxy.Overloaded()
+	return admin.Check{Name: "load", OK: true, Warning: cause != "", Detail: cause}
 }
 
 // tenantsCheck names the tenants that are left alone. That is a matter of theirs: the node serves.

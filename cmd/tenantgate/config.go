@@ -112,7 +112,9 @@ type LimitsConfig struct {
 	// SourceHandshakes bounds the TLS handshakes that are under way with one address (IPv6: one /64).
 	SourceHandshakes int `yaml:"source_handshakes"`
 	Requests         int `yaml:"requests"`
-	Streams          int `yaml:"streams"`
+	// Memory is what the process is meant to take; 0 is GOMEMLIMIT of the environment, or no bound.
+	Memory  Size `yaml:"memory"`
+	Streams int  `yaml:"streams"`
 
 	// ReplayBytes is the size up to which a body is kept until the tenant answers, so that the request can
 	// be sent again, once, when the tenant refuses the token.
@@ -132,6 +134,7 @@ func (l *LimitsConfig) forProxy() proxy.Limits {
 		MaxConnections:      l.Connections,
 		MaxSourceHandshakes: l.SourceHandshakes,
 		MaxRequests:         l.Requests,
+		MaxMemory:           int64(l.Memory),
 		MaxStreams:          l.Streams,
 		ReplayBytes:         int64(l.ReplayBytes),
 	}
@@ -151,6 +154,7 @@ func limitsConfig(l proxy.Limits, drain time.Duration) LimitsConfig {
 		Connections:      l.MaxConnections,
 		SourceHandshakes: l.MaxSourceHandshakes,
 		Requests:         l.MaxRequests,
+		Memory:           Size(l.MaxMemory),
 		Streams:          l.MaxStreams,
 		ReplayBytes:      Size(l.ReplayBytes),
 	}
@@ -205,6 +209,7 @@ func (c *Config) validate() error {
 		{"limits.connections", countProblem(c.Limits.Connections, 10_000_000)},
 		{"limits.source_handshakes", countProblem(c.Limits.SourceHandshakes, 10_000_000)},
 		{"limits.requests", countProblem(c.Limits.Requests, 10_000_000)},
+		{"limits.memory", memoryProblem(c.Limits.Memory)},
 		{"limits.streams", countProblem(c.Limits.Streams, 10_000)},
 		{"limits.replay_bytes", rangeProblem(c.Limits.ReplayBytes, 1, 16<<20)},
 	}
@@ -281,6 +286,14 @@ func choiceProblem(s string, choices ...string) string {
 		return ""
 	}
 	return strconv.Quote(s) + " is not one of " + strings.Join(choices, ", ")
+}
+
+// memoryProblem refuses what no server could start in.
+func memoryProblem(s Size) string {
+	if s == 0 {
+		return ""
+	}
+	return rangeProblem(s, 64<<20, 1<<50)
 }
 
 func rangeProblem[T interface {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,10 +44,11 @@ type node struct {
 	admin    *adminService
 	front    *listeners
 
-	mu        sync.Mutex // guards what follows
-	cfg       *Config    // in force
-	reloadErr error      // why the last reload changed nothing; nil when it did
-	pending   []string   // keys that the last reload found changed and that need a restart
+	mu          sync.Mutex // guards what follows
+	memoryLimit int64      // of the collector, as the environment has it; of openDataPlane and reload
+	cfg         *Config    // in force
+	reloadErr   error      // why the last reload changed nothing; nil when it did
+	pending     []string   // keys that the last reload found changed and that need a restart
 }
 
 // openNode opens everything but the listeners. On an error nothing stays open.
@@ -120,6 +122,7 @@ func (n *node) openDataPlane(cfg *Config) error {
 	}
 	n.tokens = &token.Engine{Logger: n.log, Observe: n.observeFetch}
 	n.watch(n.gatherer)
+	n.boundMemory(cfg)
 	n.proxy = proxy.New(proxy.Config{
 		Registry:       n.registry,
 		Trust:          n.trust.Load,
@@ -131,6 +134,18 @@ func (n *node) openDataPlane(cfg *Config) error {
 		Limits:         cfg.Limits.forProxy(),
 	})
 	return nil
+}
+
+// boundMemory has the garbage collector keep to the configured bound, or to the environment's when there is none.
+func (n *node) boundMemory(cfg *Config) {
+	if n.memoryLimit == 0 {
+		n.memoryLimit = debug.SetMemoryLimit(-1)
+	}
+	if m := int64(cfg.Limits.Memory); m > 0 {
+		debug.SetMemoryLimit(m)
+		return
+	}
+	debug.SetMemoryLimit(n.memoryLimit)
 }
 
 // certificate chooses our own certificate for a handshake.

@@ -59,6 +59,7 @@ func (n *node) tryReload(ctx context.Context, path string) error {
 	if newCerts {
 		n.certs.Swap(certs).Close()
 	}
+	n.boundMemory(next)
 	if old.Limits.forProxy() != next.Limits.forProxy() {
 		n.proxy.Reload(next.Limits.forProxy())
 	}

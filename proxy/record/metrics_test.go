@@ -121,7 +121,9 @@ func TestWatchersAreBoundedByTenantAndKind(t *testing.T) {
 		})
 	})
 	m.WatchIdentities(func() (int, int) { return 3, 1 })
-	m.WatchTenants(func() []record.TenantState { return []record.TenantState{{Tenant: "acme", InFlight: 4}, {Tenant: "dead", BreakerOpen: true}} })
+	m.WatchTenants(func() []record.TenantState {
+		return []record.TenantState{{Tenant: "acme", InFlight: 4}, {Tenant: "dead", BreakerOpen: true}}
+	})
 	wantSamples(t, reg, map[string]float64{
 		`tenantgate_certificates{days="expired",kind="client"}`:              1,
 		`tenantgate_certificates{days="1",kind="client"}`:                    0,

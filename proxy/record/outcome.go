@@ -20,10 +20,11 @@ const (
 	HeadersTooLarge                  // the header section is over the bound
 	BodyTooLarge                     // the body is over the route's bound
 	SlowCaller                       // the caller did not send its request in time
-	Limited                          // a limit of the identity, the route or the tenant was reached
+	Limited                          // a limit of the identity was reached, or one of the caller's address
+	Overloaded                       // this node has no room for the request, whoever sent it
 	NoToken                          // no token could be had for the identity's credential
 	Unreachable                      // no connection to the tenant
-	TenantUnavailable                // the tenant is not called now: connections to it fail, or it holds its share of all requests
+	TenantUnavailable                // the tenant is not called now: connections to it fail, or it has all requests that it may have
 	Timeout                          // the tenant did not answer in time
 	TenantBroken                     // the tenant broke off its answer or answered something that is not HTTP
 	RevokedInFlight                  // the certificate was revoked or the identity disabled while the request ran
@@ -54,6 +55,7 @@ var table = [outcomes]row{
 	BodyTooLarge:      {"body_too_large", 413, "Body too large", "The body is larger than the route allows."},
 	SlowCaller:        {"slow_caller", 408, "Request timeout", "The request did not arrive in time."},
 	Limited:           {"limited", 429, "Limit reached", "Too many requests. Try again later."},
+	Overloaded:        {"overloaded", 503, "Overloaded", "The gateway has no room for the request at present. Nothing was sent to the tenant. Try again later."},
 	NoToken:           {"no_token", 502, "No token", "The gateway could not get a token for this identity. Nothing was sent to the tenant."},
 	Unreachable:       {"unreachable", 502, "Tenant unreachable", "The tenant could not be reached. Nothing was sent to it."},
 	TenantUnavailable: {"tenant_unavailable", 503, "Tenant unavailable", "The tenant is not called at present. Nothing was sent to it. Try again later."},
