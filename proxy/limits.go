@@ -14,10 +14,15 @@ type Limits struct {
 	MaxConnections   int           // open connections
 	// MaxSourceHandshakes is how many TLS handshakes with one address may be under way: the next one is closed before it costs anything.
 	MaxSourceHandshakes int
-	MaxRequests         int   // requests in flight
-	MaxMemory           int64 // octets that the process is meant to take: short of it, nobody is let in. 0: what GOMEMLIMIT says, or no limit
-	MaxStreams          int   // HTTP/2 streams on one connection
-	ReplayBytes         int64 // a body up to this size is kept until the tenant's answer, so that a 401 can be retried
+	// SourceRate is how many connections one address may make in a second, 0 for any number.
+	SourceRate int
+	// Handshakes is how many TLS handshakes may compute at the same time, 0 for one on each processor. One that is not served within a quarter of
+	// HandshakeTimeout is closed.
+	Handshakes  int
+	MaxRequests int   // requests in flight
+	MaxMemory   int64 // octets that the process is meant to take: short of it, nobody is let in. 0: what GOMEMLIMIT says, or no limit
+	MaxStreams  int   // HTTP/2 streams on one connection
+	ReplayBytes int64 // a body up to this size is kept until the tenant's answer, so that a 401 can be retried
 }
 
 // DefaultLimits are the limits of a configuration that says nothing.

@@ -78,11 +78,12 @@ func (s *Server) accept(raw net.Conn) {
 		cause = "too many connections are open"
 	case s.memory.isShort(time.Since(s.made)):
 		cause = "memory is short"
-	case s.shaking[from] >= e.limits.MaxSourceHandshakes:
-		outcome, cause = record.Limited, "too many handshakes with this address are under way"
 	default:
+		if cause = s.sources.admit(from, &e.limits, time.Since(s.made)); cause != "" {
+			outcome = record.Limited
+			break
+		}
 		s.conns[c] = struct{}{}
-		s.shaking[from]++
 	}
 	s.mu.Unlock()
 	if cause != "" { // before the costly part
@@ -95,16 +96,14 @@ func (s *Server) accept(raw net.Conn) {
 	s.accepting.Add(1)
 	go func() {
 		defer s.accepting.Add(-1)
-		s.handshake(c)
+		s.handshake(c, from)
 		s.mu.Lock()
-		if s.shaking[from]--; s.shaking[from] == 0 {
-			delete(s.shaking, from)
-		}
+		s.sources.shaken(from)
 		s.mu.Unlock()
 	}()
 }
 
-// sourceOf is whom handshakes are counted for: an address of IPv4, a network of 64 bits of IPv6.
+// sourceOf is whom connections are counted for.
 func sourceOf(a net.Addr) netip.Prefix {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
@@ -131,7 +130,7 @@ func (s *Server) forget(c *conn) {
 }
 
 // handshake verifies who is on the connection and hands it to an engine.
-func (s *Server) handshake(c *conn) {
+func (s *Server) handshake(c *conn, from netip.Prefix) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.engine.limits.HandshakeTimeout)
 	defer cancel()
 	lt, err := s.listenerTLS()
@@ -140,7 +139,18 @@ func (s *Server) handshake(c *conn) {
 		return
 	}
 	tc := tls.Server(c.raw, lt.config)
-	if err := tc.HandshakeContext(ctx); err != nil {
+	turn := shaking{turnstile: &s.turnstile, from: from, patience: c.engine.limits.HandshakeTimeout / 4}
+	turn.begin(c.raw)
+	err = tc.HandshakeContext(ctx)
+	turn.end(c.raw)
+	switch {
+	case errors.Is(err, errShed):
+		c.raw.Close()
+		s.forget(c)
+		s.cfg.Metrics.Handshake(record.HandshakeShed)
+		s.recordRefusal(c, record.Overloaded, errShed.Error(), nil)
+		return
+	case err != nil:
 		s.refuseHandshake(c, tc, err)
 		return
 	}

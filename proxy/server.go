@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/netip"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -57,6 +56,7 @@ type Server struct {
 	gates     gates
 	quotas    quotas
 	memory    memory
+	turnstile turnstile
 	made      time.Time
 	inFlight  atomic.Int64
 	accepting atomic.Int64 // Serve under way, and handshakes
@@ -75,8 +75,8 @@ type Server struct {
 	engines   []*engine // engine and those of earlier limits that still have connections
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
-	shaking   map[netip.Prefix]int // handshakes under way, by source
-	stopped   chan struct{}        // closed by Shutdown
+	sources   sources
+	stopped   chan struct{} // closed by Shutdown
 }
 
 // New makes a server and has it follow the registry's changes from now on.
@@ -98,11 +98,12 @@ func New(cfg Config) *Server {
 		made:      time.Now(),
 		listeners: make(map[net.Listener]struct{}),
 		conns:     make(map[*conn]struct{}),
-		shaking:   make(map[netip.Prefix]int),
+		sources:   newSources(),
 		stopped:   make(chan struct{}),
 	}
 	s.upstreams.tokens, s.upstreams.now, s.upstreams.keep = cfg.Tokens, cfg.Registry.Snapshot, cfg.keep.withDefaults()
 	s.memory.setLimit(cfg.Limits.MaxMemory)
+	s.turnstile.resize(cfg.Limits.Handshakes)
 	s.engine = newEngine(s, cfg.Limits)
 	s.engines = []*engine{s.engine}
 	cfg.Registry.OnChange(s.registryChanged)
@@ -126,6 +127,9 @@ func (s *Server) tend() {
 			s.noticeSlowHeads(now)
 			s.probation.prune(now)
 			s.memory.relieve()
+			s.mu.Lock()
+			s.sources.forget(now.Sub(s.made))
+			s.mu.Unlock()
 			// Handshakes leave much garbage. Behind a burst of them the heap may not be collected for minutes, because requests leave none.
 			delta := s.shaken.Load() - seen
 			seen += delta
@@ -189,9 +193,11 @@ func (s *Server) date() string {
 	return d.value
 }
 
-// Reload gives connections that are made from now on other limits. Open connections keep theirs, but for memory.
+// Reload gives connections that are made from now on other limits. Open connections keep theirs, but for memory and for handshakes that
+// compute.
 func (s *Server) Reload(l Limits) {
 	s.memory.setLimit(l.MaxMemory)
+	s.turnstile.resize(l.Handshakes)
 	next := newEngine(s, l.withDefaults())
 	s.mu.Lock()
 	defer s.mu.Unlock()

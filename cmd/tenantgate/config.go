@@ -111,7 +111,11 @@ type LimitsConfig struct {
 	Connections int `yaml:"connections"`
 	// SourceHandshakes bounds the TLS handshakes that are under way with one address (IPv6: one /64).
 	SourceHandshakes int `yaml:"source_handshakes"`
-	Requests         int `yaml:"requests"`
+	// SourceRate bounds the connections that one address makes in a second; 0 is any number.
+	SourceRate int `yaml:"source_rate"`
+	// Handshakes bounds the TLS handshakes that compute at the same time; 0 is one on each processor.
+	Handshakes int `yaml:"handshakes"`
+	Requests   int `yaml:"requests"`
 	// Memory is what the process is meant to take; 0 is GOMEMLIMIT of the environment, or no bound.
 	Memory  Size `yaml:"memory"`
 	Streams int  `yaml:"streams"`
@@ -133,6 +137,8 @@ func (l *LimitsConfig) forProxy() proxy.Limits {
 		HeaderFields:        l.HeaderFields,
 		MaxConnections:      l.Connections,
 		MaxSourceHandshakes: l.SourceHandshakes,
+		SourceRate:          l.SourceRate,
+		Handshakes:          l.Handshakes,
 		MaxRequests:         l.Requests,
 		MaxMemory:           int64(l.Memory),
 		MaxStreams:          l.Streams,
@@ -153,6 +159,8 @@ func limitsConfig(l proxy.Limits, drain time.Duration) LimitsConfig {
 		HeaderFields:     l.HeaderFields,
 		Connections:      l.MaxConnections,
 		SourceHandshakes: l.MaxSourceHandshakes,
+		SourceRate:       l.SourceRate,
+		Handshakes:       l.Handshakes,
 		Requests:         l.MaxRequests,
 		Memory:           Size(l.MaxMemory),
 		Streams:          l.MaxStreams,
@@ -208,6 +216,8 @@ func (c *Config) validate() error {
 		{"limits.header_fields", countProblem(c.Limits.HeaderFields, 10_000)},
 		{"limits.connections", countProblem(c.Limits.Connections, 10_000_000)},
 		{"limits.source_handshakes", countProblem(c.Limits.SourceHandshakes, 10_000_000)},
+		{"limits.source_rate", optionalCountProblem(c.Limits.SourceRate, 1_000_000)},
+		{"limits.handshakes", optionalCountProblem(c.Limits.Handshakes, 10_000)},
 		{"limits.requests", countProblem(c.Limits.Requests, 10_000_000)},
 		{"limits.memory", memoryProblem(c.Limits.Memory)},
 		{"limits.streams", countProblem(c.Limits.Streams, 10_000)},
@@ -311,6 +321,14 @@ func countProblem(n, most int) string {
 		return strconv.Itoa(n) + " is not between 1 and " + strconv.Itoa(most)
 	}
 	return ""
+}
+
+// optionalCountProblem is countProblem for a number that may be 0.
+func optionalCountProblem(n, most int) string {
+	if n == 0 {
+		return ""
+	}
+	return countProblem(n, most)
 }
 
 // resolve makes the paths absolute, relative ones seen from dir.

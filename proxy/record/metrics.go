@@ -107,7 +107,7 @@ const (
 	HandshakeDone    = "done"    // finished, with an accepted certificate
 	HandshakeRefused = "refused" // no certificate, or one that is not accepted
 	HandshakeFailed  = "failed"  // anything else: no common version, too slow, a hang-up, no TLS at all
-	HandshakeShed    = "shed"    // not begun: too many connections
+	HandshakeShed    = "shed"    // closed before it cost anything: too many connections or handshakes, or no memory
 )
 
 // Handshake counts one handshake; result is one of the constants above.
