@@ -16,7 +16,7 @@ type Limits struct {
 	MaxSourceHandshakes int
 	// SourceRate is how many connections one address may make in a second, 0 for any number.
 	SourceRate int
-	// Handshakes is how many TLS handshakes may compute at the same time, 0 for one on each processor. One that is not served within a quarter of
+	// Handshakes is how many TLS handshakes may compute at the same time, 0 for one less than there are processors. One that is not served within a quarter of
 	// HandshakeTimeout is closed.
 	Handshakes  int
 	MaxRequests int   // requests in flight

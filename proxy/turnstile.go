@@ -24,10 +24,10 @@ type waiter struct {
 	gone bool          // it waits no longer
 }
 
-// resize sets how many may be inside; 0 is as many as there are processors.
+// resize sets how many may be inside; 0 is one less than there are processors, and at least one: the last processor is for requests.
 func (t *turnstile) resize(places int) {
 	if places == 0 {
-		places = runtime.GOMAXPROCS(0)
+		places = max(1, runtime.GOMAXPROCS(0)-1)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -126,7 +126,9 @@ func (h *shaking) read(s *socket, p []byte) (int, error) {
 	if err == nil && !h.turnstile.enter(h.from, h.patience) {
 		return 0, errShed
 	}
-	h.inside = err == nil
+	if h.inside = err == nil; h.inside {
+		runtime.Gosched() // whoever was let in by another handshake would run right behind it, before requests that wait longer
+	}
 	return n, err
 }
 

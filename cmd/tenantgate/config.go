@@ -113,7 +113,7 @@ type LimitsConfig struct {
 	SourceHandshakes int `yaml:"source_handshakes"`
 	// SourceRate bounds the connections that one address makes in a second; 0 is any number.
 	SourceRate int `yaml:"source_rate"`
-	// Handshakes bounds the TLS handshakes that compute at the same time; 0 is one on each processor.
+	// Handshakes bounds the TLS handshakes that compute at the same time; 0 is one less than there are processors.
 	Handshakes int `yaml:"handshakes"`
 	Requests   int `yaml:"requests"`
 	// Memory is what the process is meant to take; 0 is GOMEMLIMIT of the environment, or no bound.
