@@ -11,13 +11,13 @@ import (
 // It can also be read for what is there, without waiting.
 type socket struct {
 	net.Conn
-	rc      syscall.RawConn // nil when the connection has none
-	below   *socket         // of a connection that is itself TLS: see throughTLS
-	mode    readMode        // of the goroutine that reads
-	shaking *shaking        // of readShakes
-	reader  rawReader
-	first   []byte // received by await and not read yet
-	buf     [firstOctets]byte
+	rc     syscall.RawConn // nil when the connection has none
+	below  *socket         // of a connection that is itself TLS: see throughTLS
+	mode   readMode        // of the goroutine that reads
+	shake  *shaking        // of readShake
+	reader rawReader
+	first  []byte // received by await and not read yet
+	buf    [firstOctets]byte
 
 	mu     sync.Mutex // guards what follows; held while writing, so that nothing overtakes what was gathered
 	gather bool
@@ -56,8 +56,8 @@ func (s *socket) Read(p []byte) (int, error) {
 		return 0, errWouldWait
 	case readEager:
 		return s.tryRead(p)
-	case readShakes:
-		return s.shaking.read(s, p)
+	case readShake:
+		return s.shake.read(s, p)
 	}
 	return s.Conn.Read(p)
 }
@@ -66,10 +66,10 @@ func (s *socket) Read(p []byte) (int, error) {
 type readMode uint8
 
 const (
-	readWaits  readMode = iota
-	readEager           // takes what the kernel has
-	readDry             // takes nothing: for what TLS has at hand
-	readShakes          // waits, and passes the turnstile behind that
+	readWaits readMode = iota
+	readEager          // takes what the kernel has
+	readDry            // takes nothing: for what TLS has at hand
+	readShake          // waits, and passes the turnstile behind that
 )
 
 // firstOctets is what await takes: a TLS record with a request without a body fits in.

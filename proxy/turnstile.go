@@ -107,7 +107,7 @@ func (t *turnstile) admit() bool {
 	return false
 }
 
-// shaking is a handshake at the turnstile: a socket in readShakes reads through it.
+// shaking is a handshake at the turnstile: a socket in readShake reads through it.
 type shaking struct {
 	turnstile *turnstile
 	from      netip.Prefix
@@ -118,7 +118,7 @@ type shaking struct {
 var errShed = errors.New("too many handshakes wait for their turn")
 
 // begin has what is read from now on pass the turnstile. The first thing that a server does in a handshake is reading.
-func (h *shaking) begin(s *socket) { s.shaking, s.mode = h, readShakes }
+func (h *shaking) begin(s *socket) { s.shake, s.mode = h, readShake }
 
 func (h *shaking) read(s *socket, p []byte) (int, error) {
 	h.leave()
@@ -142,7 +142,7 @@ func (h *shaking) leave() {
 // end leaves the handshake, wherever it has ended.
 func (h *shaking) end(s *socket) {
 	h.leave()
-	s.shaking, s.mode = nil, readWaits
+	s.shake, s.mode = nil, readWaits
 }
 
 // sources is what is known of the addresses that connect: an address of IPv4, a network of 64 bits of IPv6.

@@ -44,11 +44,12 @@ type node struct {
 	admin    *adminService
 	front    *listeners
 
-	mu          sync.Mutex // guards what follows
-	memoryLimit int64      // of the collector, as the environment has it; of openDataPlane and reload
-	cfg         *Config    // in force
-	reloadErr   error      // why the last reload changed nothing; nil when it did
-	pending     []string   // keys that the last reload found changed and that need a restart
+	memoryLimit int64 // of the collector, as the environment has it; of openDataPlane and reload
+
+	mu        sync.Mutex // guards what follows
+	cfg       *Config    // in force
+	reloadErr error      // why the last reload changed nothing; nil when it did
+	pending   []string   // keys that the last reload found changed and that need a restart
 }
 
 // openNode opens everything but the listeners. On an error nothing stays open.
