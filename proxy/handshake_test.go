@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -107,38 +108,50 @@ func TestAnAddressThatConnectsTooOftenIsClosed(t *testing.T) {
 	}
 }
 
-// While one address floods the listener with handshakes, callers at another one are served, on open connections and on new ones.
+// While one address floods the listener with client hellos, each of which costs the server all that a handshake costs and its sender nothing, callers at another
+// one are served, on open connections and on new ones.
 func TestAFloodOfHandshakesLeavesOthersServed(t *testing.T) {
 	g := newGate(t, proxy.Limits{})
 	c := g.issue("orders")
 	if a := c.get("/http/orders/1"); a.status != 200 {
 		t.Fatalf("got %+v", a)
 	}
+	near, far := net.Pipe()
+	go tls.Client(near, &tls.Config{InsecureSkipVerify: true}).Handshake()
+	hello := make([]byte, 4<<10)
+	n, err := far.Read(hello)
+	must(t, err)
+	near.Close()
 	stop := make(chan struct{})
 	var flood sync.WaitGroup
-	for range 64 {
+	for range 400 {
 		flood.Go(func() {
+			answer := make([]byte, 4<<10)
 			for {
 				select {
 				case <-stop:
 					return
 				default:
 				}
-				if conn, err := g.from("127.0.0.2"); err == nil {
-					conn.SetDeadline(time.Now().Add(2 * time.Second))
-					tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).Handshake() // without a certificate
-					conn.Close()
+				conn, err := g.from("127.0.0.2")
+				if err != nil {
+					continue
 				}
+				conn.SetDeadline(time.Now().Add(5 * time.Second))
+				conn.Write(hello[:n])
+				conn.Read(answer)
+				conn.(*net.TCPConn).SetLinger(0)
+				conn.Close()
 			}
 		})
 	}
-	var open, fresh time.Duration // the worst
+	var open, fresh []time.Duration
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
 		start := time.Now()
 		if a := c.get("/http/orders/1"); a.status != 200 {
 			t.Errorf("on an open connection: got %+v", a)
 		}
-		open = max(open, time.Since(start))
+		open = append(open, time.Since(start))
 		start = time.Now()
 		conn, err := tls.Dial("tcp", g.addr, c.tls("localhost"))
 		if err != nil {
@@ -146,12 +159,15 @@ func TestAFloodOfHandshakesLeavesOthersServed(t *testing.T) {
 			continue
 		}
 		conn.Close()
-		fresh = max(fresh, time.Since(start))
+		fresh = append(fresh, time.Since(start))
 	}
 	close(stop)
 	flood.Wait()
-	t.Logf("the worst request took %v, the worst handshake %v", open, fresh)
-	if open > time.Second || fresh > time.Second {
-		t.Errorf("the worst request took %v, the worst handshake %v", open, fresh)
+	slices.Sort(open)
+	slices.Sort(fresh)
+	request, handshake := open[len(open)/2], fresh[len(fresh)/2]
+	t.Logf("at the median, a request took %v and a handshake %v", request, handshake)
+	if request > 75*time.Millisecond || handshake > 75*time.Millisecond {
+		t.Errorf("at the median, a request took %v and a handshake %v", request, handshake)
 	}
 }

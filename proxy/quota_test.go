@@ -144,8 +144,9 @@ func TestBandwidthSlowsBodiesDown(t *testing.T) {
 			}
 			took(size, func() answer { return c.get("/http/orders/1") })
 			took(2*size, func() answer { return c.do("POST", "/http/orders/1", bytes.NewReader(body)) })
+			other := g.issue("stock")
 			start := time.Now()
-			if a := g.issue("stock").get("/http/stock/1"); a.status != 200 || time.Since(start) > 400*time.Millisecond {
+			if a := other.get("/http/stock/1"); a.status != 200 || time.Since(start) > 400*time.Millisecond {
 				t.Errorf("another identity: got status %d in %v", a.status, time.Since(start))
 			}
 		})
@@ -170,6 +171,18 @@ func TestBandwidthIsSharedByAnIdentitysRequests(t *testing.T) {
 	all.Wait()
 	if d := time.Since(start); d < 900*time.Millisecond || d > 3*time.Second {
 		t.Errorf("64 KiB took %v", d)
+	}
+}
+
+// Octets of an upgraded connection are octets, too.
+func TestBandwidthSlowsAWebSocketDown(t *testing.T) {
+	g := newUpgradingGate(t, proxy.Limits{}, 0, echo)
+	g.limit("orders", func(i *identity.Identity) { i.Bandwidth = 64 << 10 })
+	_, conn := g.issue("orders").webSocket("/ws/1")
+	start := time.Now()
+	exchangeOctets(t, conn, 32<<10)
+	if d := time.Since(start); d < 900*time.Millisecond || d > 3*time.Second {
+		t.Errorf("32 KiB there and back took %v, want 1s", d)
 	}
 }
 
