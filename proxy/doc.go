@@ -4,8 +4,9 @@
 //
 // Each stage has a file of its own. The decision core (core.go, path.go, query.go, hygiene.go) takes plain values and knows no HTTP library, so
 // that several wire engines can stand in front of it without a rule being written twice; [Core.Decide] is the one place where access is decided.
-// listen.go accepts connections and verifies who is on them, guard.go reads HTTP/1.1 strictly before net/http sees a byte of it, engine.go turns
-// what net/http parsed into an exchange, and exchange.go is the one straight method that an exchange goes through.
+// listen.go accepts connections and handshake.go verifies who is on them. engine.go hands them to the engine of their protocol: h1.go is our own, on the
+// strict reader of package wire; h2.go is net/http's, with frames.go watching what it is sent. Both end in exchange.go, the one straight method that every
+// request goes through; forward.go, upload.go and answer.go carry it to the tenant and back, over link.go, a connection out of the pools of upstream.go.
 //
 // The package knows identities, tokens and records by the packages that own them. It does not know where its configuration comes from, who changes
 // the registry, or how certificates are issued.
