@@ -10,14 +10,19 @@ import (
 
 // turnstile lets so many handshakes compute at the same time, and no more: a flood of them must not stand in front of requests in line for a processor. While
 // a handshake waits for its caller it is outside, so that a slow one keeps nobody out. Those who wait get in address by address, in turn: whoever comes
-// with a thousand waits behind his own, and not before others.
+// with a thousand waits behind his own, and not before others. What was begun is ended first: sixty callers who come together are then served one after the
+// other from the beginning, and not all at the end.
 type turnstile struct {
 	mu      sync.Mutex // guards what follows; held for a few instructions
 	places  int
 	free    int // negative while there are more inside than places
-	waiting map[netip.Prefix][]*waiter
+	begun   line
+	waiting map[netip.Prefix]line
 	turns   []netip.Prefix // the addresses that wait, each once
 }
+
+// line is who waits, in order.
+type line []*waiter
 
 type waiter struct {
 	in   chan struct{} // closed when it may go in
@@ -38,8 +43,8 @@ func (t *turnstile) resize(places int) {
 	}
 }
 
-// enter waits for a place, no longer than that. Whoever got one must leave.
-func (t *turnstile) enter(from netip.Prefix, patience time.Duration) bool {
+// enter waits for a place, no longer than that. Whoever got one must leave. A handshake that is begun has had a place before.
+func (t *turnstile) enter(from netip.Prefix, begun bool, patience time.Duration) bool {
 	t.mu.Lock()
 	if t.free > 0 {
 		t.free--
@@ -47,13 +52,7 @@ func (t *turnstile) enter(from netip.Prefix, patience time.Duration) bool {
 		return true
 	}
 	w := &waiter{in: make(chan struct{})}
-	if t.waiting == nil {
-		t.waiting = make(map[netip.Prefix][]*waiter)
-	}
-	if len(t.waiting[from]) == 0 {
-		t.turns = append(t.turns, from)
-	}
-	t.waiting[from] = append(t.waiting[from], w)
+	t.queue(w, from, begun)
 	t.mu.Unlock()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -73,6 +72,21 @@ func (t *turnstile) enter(from netip.Prefix, patience time.Duration) bool {
 	}
 }
 
+// queue has w wait in its line. It is called with the lock held.
+func (t *turnstile) queue(w *waiter, from netip.Prefix, begun bool) {
+	if begun {
+		t.begun = append(t.begun, w)
+		return
+	}
+	if t.waiting == nil {
+		t.waiting = make(map[netip.Prefix]line)
+	}
+	if len(t.waiting[from]) == 0 {
+		t.turns = append(t.turns, from)
+	}
+	t.waiting[from] = append(t.waiting[from], w)
+}
+
 // leave gives the place to the next one.
 func (t *turnstile) leave() {
 	t.mu.Lock()
@@ -82,27 +96,38 @@ func (t *turnstile) leave() {
 	}
 }
 
-// admit lets the next one in: the first of the address whose turn it is. It is called with the lock held.
+// admit lets the next one in: of those who have begun or, if there are none, the first of the address whose turn it is. It is called with the lock held.
 func (t *turnstile) admit() bool {
+	if t.begun.admit() {
+		return true
+	}
 	for len(t.turns) > 0 {
 		from := t.turns[0]
 		t.turns = t.turns[1:]
-		line := t.waiting[from]
-		for len(line) > 0 && line[0].gone {
-			line = line[1:]
-		}
-		if len(line) == 0 {
-			delete(t.waiting, from)
-			continue
-		}
-		close(line[0].in)
-		if line = line[1:]; len(line) == 0 {
+		waiting := t.waiting[from]
+		admitted := waiting.admit()
+		if len(waiting) == 0 {
 			delete(t.waiting, from)
 		} else {
-			t.waiting[from] = line
+			t.waiting[from] = waiting
 			t.turns = append(t.turns, from)
 		}
-		return true
+		if admitted {
+			return true
+		}
+	}
+	return false
+}
+
+// admit lets the first one in who still waits.
+func (l *line) admit() bool {
+	for len(*l) > 0 {
+		w := (*l)[0]
+		(*l)[0] = nil
+		if *l = (*l)[1:]; !w.gone {
+			close(w.in)
+			return true
+		}
 	}
 	return false
 }
@@ -113,7 +138,12 @@ type shaking struct {
 	from      netip.Prefix
 	patience  time.Duration
 	inside    bool
+	turns     int // that it has had
 }
+
+// quickTurns are those of a handshake that come before others' first one. It takes two, or three when the caller's hello comes in two pieces: whoever comes
+// in more gains nothing by it.
+const quickTurns = 3
 
 var errShed = errors.New("too many handshakes wait for their turn")
 
@@ -123,9 +153,10 @@ func (h *shaking) begin(s *socket) { s.shake, s.mode = h, readShake }
 func (h *shaking) read(s *socket, p []byte) (int, error) {
 	h.leave()
 	n, err := s.Conn.Read(p)
-	if err == nil && !h.turnstile.enter(h.from, h.patience) {
+	if err == nil && !h.turnstile.enter(h.from, 0 < h.turns && h.turns < quickTurns, h.patience) {
 		return 0, errShed
 	}
+	h.turns++
 	if h.inside = err == nil; h.inside {
 		runtime.Gosched() // whoever was let in by another handshake would run right behind it, before requests that wait longer
 	}

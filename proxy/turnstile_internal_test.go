@@ -1,7 +1,11 @@
 package proxy
 
 import (
+	"net"
 	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +22,7 @@ func TestAddressesTakeTurnsAtTheTurnstile(t *testing.T) {
 		order := make(chan netip.Prefix, 1000)
 		come := func(from netip.Prefix) {
 			go func() {
-				if ts.enter(from, time.Minute) {
+				if ts.enter(from, false, time.Minute) {
 					order <- from
 					time.Sleep(time.Millisecond)
 					ts.leave()
@@ -49,20 +53,92 @@ func TestAddressesTakeTurnsAtTheTurnstile(t *testing.T) {
 	})
 }
 
+// Callers who come together are served one after the other from the beginning, and not all at the end.
+func TestWhatHasBegunGoesBeforeWhatHasNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ts turnstile
+		ts.resize(1)
+		ts.enter(prefix("192.0.2.9/32"), false, 0)
+		order := make(chan string, 10)
+		come := func(name, from string, begun bool) {
+			go func() {
+				if ts.enter(prefix(from), begun, time.Minute) {
+					order <- name
+					ts.leave()
+				}
+			}()
+			synctest.Wait()
+		}
+		come("new", "192.0.2.1/32", false)
+		come("another new", "192.0.2.2/32", false)
+		come("begun", "192.0.2.1/32", true)
+		come("also begun", "192.0.2.3/32", true)
+		ts.leave()
+		synctest.Wait()
+		close(order)
+		var got []string
+		for name := range order {
+			got = append(got, name)
+		}
+		if want := []string{"begun", "also begun", "new", "another new"}; !slices.Equal(got, want) {
+			t.Errorf("in came %q, want %q", got, want)
+		}
+	})
+}
+
+// Who sends hellos in many pieces passes the turnstile many times, but only the first few turns of each come before others.
+func TestHandshakesInManyPiecesGainNothingByIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ts turnstile
+		ts.resize(1)
+		var turns atomic.Int64
+		var shaken sync.WaitGroup
+		pieces := func(from string) {
+			caller, server := net.Pipe()
+			go func() {
+				for range 50 {
+					caller.Write([]byte{0})
+				}
+			}()
+			s := &socket{Conn: server}
+			h := shaking{turnstile: &ts, from: prefix(from), patience: time.Minute}
+			h.begin(s)
+			shaken.Go(func() {
+				for range 50 {
+					h.read(s, make([]byte, 1))
+					turns.Add(1)
+					time.Sleep(time.Millisecond) // it computes
+				}
+				h.end(s)
+			})
+		}
+		pieces("192.0.2.1/32")
+		pieces("192.0.2.2/32")
+		pieces("192.0.2.3/32")
+		synctest.Wait()
+		ts.enter(prefix("192.0.2.4/32"), false, time.Minute)
+		if n := turns.Load(); n > 9 { // three each
+			t.Errorf("%d turns of three others came before it", n)
+		}
+		ts.leave()
+		shaken.Wait()
+	})
+}
+
 func TestNobodyWaitsAtTheTurnstileForever(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ts turnstile
 		ts.resize(1)
 		from := prefix("192.0.2.1/32")
-		if !ts.enter(from, 0) {
+		if !ts.enter(from, false, 0) {
 			t.Fatal("no place in an empty one")
 		}
 		start := time.Now()
-		if ts.enter(from, 2*time.Second) || time.Since(start) != 2*time.Second {
+		if ts.enter(from, false, 2*time.Second) || time.Since(start) != 2*time.Second {
 			t.Errorf("turned away after %v", time.Since(start))
 		}
 		in := make(chan bool)
-		go func() { in <- ts.enter(from, time.Minute) }()
+		go func() { in <- ts.enter(from, false, time.Minute) }()
 		synctest.Wait()
 		ts.leave() // passes by the one that has gone
 		if !<-in {
@@ -71,16 +147,16 @@ func TestNobodyWaitsAtTheTurnstileForever(t *testing.T) {
 		ts.resize(3)
 		ts.leave()
 		for range 3 {
-			ts.enter(from, 0)
+			ts.enter(from, false, 0)
 		}
 		ts.resize(1)
 		ts.leave()
 		ts.leave()
-		if ts.enter(from, time.Millisecond) {
+		if ts.enter(from, false, time.Millisecond) {
 			t.Error("a second one got in where one may")
 		}
 		ts.leave()
-		if !ts.enter(from, 0) {
+		if !ts.enter(from, false, 0) {
 			t.Error("no place in an empty one")
 		}
 	})
@@ -128,7 +204,7 @@ func BenchmarkTurnstile(b *testing.B) {
 	from := prefix("192.0.2.1/32")
 	b.ReportAllocs()
 	for b.Loop() {
-		ts.enter(from, time.Second)
+		ts.enter(from, false, time.Second)
 		ts.leave()
 	}
 }
