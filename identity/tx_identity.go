@@ -126,6 +126,7 @@ func (tx *Tx) Credential(id string) (Credential, error) {
 
 // AddCredential stores a new credential under an ID of its own, its secret sealed, and returns it as stored.
 func (tx *Tx) AddCredential(ctx context.Context, c Credential) (Credential, error) {
+	c = c.normal()
 	if err := c.Validate(); err != nil {
 		return Credential{}, err
 	}
@@ -158,7 +159,7 @@ func (tx *Tx) AddCredential(ctx context.Context, c Credential) (Credential, erro
 
 // checkEnd fills in NotAfter from the certificate and refuses what has ended.
 func (c *Credential) checkEnd(now time.Time) error {
-	if c.Kind == KindCertificate {
+	if c.Certificate != "" {
 		leaf, err := c.leaf()
 		if err != nil {
 			return fmt.Errorf("reading a credential's certificate: %w", err)
