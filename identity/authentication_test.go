@@ -180,6 +180,10 @@ func TestValidateRefusesAuthenticationThatCannotBe(t *testing.T) {
 		"key id with a line end":   {"key_id", func(c *identity.Credential) { c.KeyID = "a\nb" }},
 		"key id of a secret":       {"key_id", func(c *identity.Credential) { *c = secret("erp", "ias"); c.KeyID = "a" }},
 		"keyless secret":           {"keyless", func(c *identity.Credential) { *c = secret("erp", "ias"); c.Keyless = true }},
+		"lifetime of a key alone":  {"lifetime", func(c *identity.Credential) { c.Keyless, c.Lifetime = true, identity.Duration(time.Hour) }},
+		"lifetime of a foreign one": {"lifetime", func(c *identity.Credential) {
+			c.Kind, c.AuthStyle, c.Certificate, c.Secret, c.Lifetime = identity.KindCertificate, "", certificate, identity.NewSecret(certificateKey), 1
+		}},
 		"audience of a certificate": {"assertion_audience", func(c *identity.Credential) {
 			c.Kind, c.AuthStyle, c.Certificate, c.Secret, c.AssertionAudience = identity.KindCertificate, "", certificate, identity.NewSecret(certificateKey), "x"
 		}},

@@ -55,6 +55,8 @@ type Credential struct {
 	// Keyless says that the private key was made by tenantgate and never leaves it. A certificate of such a credential renews itself: a
 	// new credential with the same key takes the place of the old one, which stays until it ends.
 	Keyless bool `json:"keyless,omitempty"`
+	// Lifetime is how long each certificate of such a credential lives; 0 means the CA's default.
+	Lifetime Duration `json:"lifetime,omitempty"`
 	// NotAfter is when the secret or certificate ends; zero when that is not known. For a certificate the registry fills it in.
 	NotAfter time.Time `json:"not_after,omitzero"`
 	// Created is when the credential was added. The registry sets it.
@@ -103,6 +105,9 @@ func (c Credential) normal() Credential {
 func (v *validation) assertion(c Credential) {
 	if c.Keyless && c.Kind == KindSecret {
 		v.fail("keyless", "given for a credential of kind secret", "a secret is made by the vendor: use kind certificate or assertion")
+	}
+	if c.Lifetime != 0 && (!c.Keyless || c.Kind != KindCertificate) {
+		v.fail("lifetime", "given for a credential whose certificate is not made here", "leave it out, or use keyless with the style mtls")
 	}
 	given := map[string]string{"key_id": c.KeyID, "assertion_algorithm": c.AssertionAlgorithm, "assertion_audience": c.AssertionAudience}
 	for _, field := range []string{"key_id", "assertion_algorithm", "assertion_audience"} {

@@ -37,7 +37,7 @@ const (
 	routeColumns      = `name, host, path, methods, tenant, tenant_path, role, case_rule, max_body, response_timeout, idle_timeout, scope, created, updated, upgrade, token_parameters`
 	identityColumns   = `name, owner, description, roles, disabled, review_date, created, updated, rate, burst, concurrency, bandwidth`
 	credentialColumns = `id, identity, tenant, client_id, auth_style, token_url, scope, kind, certificate, not_after, created, secret, ` +
-		`issuer, token_parameters, key_id, assertion_algorithm, assertion_audience, keyless`
+		`issuer, token_parameters, key_id, assertion_algorithm, assertion_audience, keyless, lifetime`
 	certificateColumns = `fingerprint, identity, serial, subject, not_before, not_after, created, revoked_at, revocation_reason`
 )
 
@@ -58,7 +58,7 @@ const (
 		`created = $7, updated = $8, rate = $9, burst = $10, concurrency = $11, bandwidth = $12 WHERE name = $1`
 	deleteIdentity = `DELETE FROM identities WHERE name = $1`
 
-	insertCredential = `INSERT INTO credentials (` + credentialColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`
+	insertCredential = `INSERT INTO credentials (` + credentialColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`
 	deleteCredential = `DELETE FROM credentials WHERE id = $1`
 
 	insertCertificate = `INSERT INTO certificates (` + certificateColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
@@ -104,7 +104,7 @@ func identityArgs(i *Identity) []any {
 
 func credentialArgs(c *Credential, sealed []byte) []any {
 	return []any{c.ID, c.Identity, c.Tenant, c.ClientID, c.AuthStyle, c.TokenURL, c.Scope, c.Kind, c.Certificate,
-		micros(c.NotAfter), micros(c.Created), sealed, c.Issuer, string(c.TokenParameters), c.KeyID, c.AssertionAlgorithm, c.AssertionAudience, flag(c.Keyless)}
+		micros(c.NotAfter), micros(c.Created), sealed, c.Issuer, string(c.TokenParameters), c.KeyID, c.AssertionAlgorithm, c.AssertionAudience, flag(c.Keyless), int64(c.Lifetime)}
 }
 
 // scanCredential returns the credential without its secret, and the secret sealed.
@@ -113,7 +113,7 @@ func scanCredential(row scanner) (*Credential, []byte, error) {
 	var sealed []byte
 	var notAfter, created, keyless int64
 	err := row.Scan(&c.ID, &c.Identity, &c.Tenant, &c.ClientID, &c.AuthStyle, &c.TokenURL, &c.Scope, &c.Kind, &c.Certificate,
-		&notAfter, &created, &sealed, &c.Issuer, &c.TokenParameters, &c.KeyID, &c.AssertionAlgorithm, &c.AssertionAudience, &keyless)
+		&notAfter, &created, &sealed, &c.Issuer, &c.TokenParameters, &c.KeyID, &c.AssertionAlgorithm, &c.AssertionAudience, &keyless, &c.Lifetime)
 	c.Keyless = keyless != 0
 	c.NotAfter, c.Created = fromMicros(notAfter), fromMicros(created)
 	return c, sealed, err

@@ -10,8 +10,10 @@ ALTER TABLE credentials ADD COLUMN key_id TEXT NOT NULL DEFAULT '';
 ALTER TABLE credentials ADD COLUMN assertion_algorithm TEXT NOT NULL DEFAULT '';
 ALTER TABLE credentials ADD COLUMN assertion_audience TEXT NOT NULL DEFAULT '';
 ALTER TABLE credentials ADD COLUMN keyless BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE credentials ADD COLUMN lifetime BIGINT NOT NULL DEFAULT 0;
 
 -- +goose Down
+ALTER TABLE credentials DROP COLUMN lifetime;
 ALTER TABLE credentials DROP COLUMN keyless;
 ALTER TABLE credentials DROP COLUMN assertion_audience;
 ALTER TABLE credentials DROP COLUMN assertion_algorithm;

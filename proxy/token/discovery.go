@@ -90,6 +90,18 @@ func (d *discoveries) known(c Credential) string {
 	return i.read.endpoint(c.Style).tokenURL
 }
 
+// Endpoint returns the token endpoint that a credential's tokens come from; "" while it is still to be discovered, or none was asked for.
+func (e *Engine) Endpoint(credentialID string) string {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	for key, s := range e.sources {
+		if key.id == credentialID {
+			return e.discoveries.known(s.cred)
+		}
+	}
+	return ""
+}
+
 // doubt has the credential's metadata read again before the next token is asked for, a minute from now at the latest.
 func (d *discoveries) doubt(c Credential) {
 	if !c.discovers() {
