@@ -23,7 +23,8 @@ func newOwnKey(snapshot *identity.Snapshot, c *identity.Credential, keyType stri
 	}
 	kind := map[string]string{identity.AuthMTLS: identity.KindCertificate, identity.AuthPrivateKeyJWT: identity.KindAssertion}[c.Style(tenant)]
 	if kind == "" || c.Kind != "" && c.Kind != kind {
-		return nil, invalid("auth_style", "a secret cannot be made here: the vendor makes it", "give the auth style mtls or private_key_jwt")
+		return nil, invalid("auth_style", "keyless does not go with this auth style or kind: only keys are made here, a secret is made by the vendor",
+			"give the auth style mtls or private_key_jwt")
 	}
 	key, err := pki.GenerateKey(keyType)
 	if err != nil {
