@@ -2,9 +2,14 @@ package proxy_test
 
 import (
 	"crypto"
+	"crypto/tls"
 	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/tenantgate/tenantgate/identity"
@@ -12,6 +17,7 @@ import (
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy"
 	"github.com/tenantgate/tenantgate/proxy/record"
+	"github.com/tenantgate/tenantgate/proxy/tenantsim"
 	"github.com/tenantgate/tenantgate/proxy/token"
 )
 
@@ -159,5 +165,78 @@ func TestDiscoveryGoesThroughTheHTTPProxy(t *testing.T) {
 	}
 	if heads := company.asked(); len(heads) < 3 { // metadata, token, tenant
 		t.Errorf("the proxy was asked %d times: %q", len(heads), heads)
+	}
+}
+
+// A certificate of our own CA, which the tenant's token server goes by subject and issuer, and its successor.
+func TestARenewedCertificateTakesTheOldOnesPlace(t *testing.T) {
+	sim, err := tenantsim.New(tenantsim.Options{})
+	must(t, err)
+	t.Cleanup(func() { _ = sim.Close() })
+	sim.SetFlow("/http/a", tenantsim.Flow{})
+	g := newGate(t, proxy.Limits{})
+	ctx := t.Context()
+	key, err := pki.GenerateKey("")
+	must(t, err)
+	keyPEM, err := pki.EncodePrivateKey(key)
+	must(t, err)
+	g.change(func(tx *identity.Tx) error {
+		_, e1 := tx.AddTenant(ctx, identity.Tenant{Name: "sim", BaseURL: sim.BaseURL(), Issuer: sim.IssuerURL(), AuthStyle: "mtls", CABundle: string(sim.CAPEM())})
+		_, e2 := tx.AddIdentity(ctx, identity.Identity{Name: "erp", Owner: "team-erp", Roles: []string{"sim.call"}})
+		return errors.Join(e1, e2)
+	})
+	g.addRoute(identity.Route{Name: "sim", Path: "/http/a", Tenant: "sim", Role: "sim.call"})
+	// renew adds a credential with the same key and a new certificate, as a renewal does.
+	renew := func() *pki.Issued {
+		var issued *pki.Issued
+		g.change(func(tx *identity.Tx) (err error) {
+			issued, err = g.ca.Issue(ctx, tx.SQL(), pki.IssueOptions{Profile: pki.OutboundProfile("sim"), Name: "erp", PublicKey: key.Public()})
+			if err != nil {
+				return err
+			}
+			_, err = tx.AddCredential(ctx, identity.Credential{Identity: "erp", Tenant: "sim", ClientID: "sb", Kind: identity.KindCertificate, Keyless: true,
+				Certificate: string(issued.PEM()), Secret: identity.NewSecret(string(keyPEM))})
+			return err
+		})
+		return issued
+	}
+	// shown is the client certificate of the last token: the server binds the token to it (RFC 8705 section 3.1).
+	shown := func() string {
+		r := sim.Requests()
+		_, token, _ := strings.Cut(r[len(r)-1].Header.Get("Authorization"), " ")
+		payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+		must(t, err)
+		var claims struct {
+			Bound struct {
+				Certificate string `json:"x5t#S256"`
+			} `json:"cnf"`
+		}
+		must(t, json.Unmarshal(payload, &claims))
+		return claims.Bound.Certificate
+	}
+	caller := g.issue("erp")
+	first := renew()
+	sim.AddClient(tenantsim.Client{ID: "sb", Certificate: &tls.Certificate{Leaf: first.Leaf}, Unpinned: true})
+	for n := range 2 {
+		current := first
+		if n == 1 {
+			current = renew()
+		}
+		for range 2 {
+			if a := caller.get("/http/a"); a.status != 200 {
+				t.Fatalf("got %+v", a)
+			}
+		}
+		if got, want := shown(), base64.RawURLEncoding.EncodeToString(current.Fingerprint[:]); got != want {
+			t.Errorf("the token is bound to the certificate %s, want the newest, %s", got, want)
+		}
+	}
+	if got := len(sim.TokenRequests()); got != 2 {
+		t.Errorf("the token server saw %d requests, want one for each certificate", got)
+	}
+	// At our own listener the certificate stands for nobody.
+	own := g.caller(tls.Certificate{Certificate: [][]byte{first.Chain[0].Raw, first.Chain[1].Raw}, PrivateKey: key})
+	if a := own.get("/http/a"); a.err == nil && a.status == 200 {
+		t.Errorf("an outbound certificate was served: %+v", a)
 	}
 }
