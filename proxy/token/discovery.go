@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -185,6 +186,7 @@ func (e *Engine) discover(ctx context.Context, i *issuer, c Credential) (*metada
 	now := time.Now()
 	switch {
 	case err == nil:
+		e.tell(c, i.read, m)
 		i.read, i.err, i.notTill = m, nil, now.Add(orDuration(e.DiscoveryAge, time.Hour))
 	case i.read != nil:
 		i.notTill = now.Add(rediscoveryPause)
@@ -192,6 +194,18 @@ func (e *Engine) discover(ctx context.Context, i *issuer, c Credential) (*metada
 		i.err, i.notTill = err, now.Add(discoveryPause)
 	}
 	return m, err
+}
+
+// tell logs where secrets go from now on, when that was not known or was elsewhere.
+func (e *Engine) tell(c Credential, before, now *metadata) {
+	if e.Logger == nil || before != nil && *before == *now {
+		return
+	}
+	level := slog.LevelInfo
+	if before != nil {
+		level = slog.LevelWarn
+	}
+	e.Logger.Log(context.Background(), level, "token endpoint discovered", "issuer", c.Issuer, "token_endpoint", now.tokenURL, "mtls_token_endpoint", now.mtlsTokenURL)
 }
 
 // readMetadata asks at the two places where metadata may be: OpenID Connect Discovery 1.0 section 4 and RFC 8414 section 3.
@@ -214,7 +228,7 @@ func (e *Engine) readMetadata(ctx context.Context, c Credential) (*metadata, *Er
 	for _, at := range []string{origin + path + "/.well-known/openid-configuration", origin + "/.well-known/oauth-authorization-server" + path} {
 		body, err := e.get(ctx, client, c, at)
 		if err == nil {
-			m, err := c.readMetadata(body)
+			m, err := c.judgeMetadata(body)
 			if err != nil {
 				return nil, c.undiscovered(err)
 			}
@@ -256,8 +270,8 @@ func (e *Engine) get(ctx context.Context, client *http.Client, c Credential, at 
 	return body, nil
 }
 
-// readMetadata judges a document. What it names decides where a secret goes.
-func (c Credential) readMetadata(body []byte) (*metadata, error) {
+// judgeMetadata reads a document. What it names decides where a secret goes.
+func (c Credential) judgeMetadata(body []byte) (*metadata, error) {
 	fields, err := object(body)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -215,6 +216,8 @@ func byIssuer(id string) token.Credential {
 func TestDiscoveryIsReadAgainAndKeepsTheLastGoodValue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, e := newTokenServer(t)
+		var log strings.Builder
+		e.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		metadata, reads := plainIssuer(s)
 		fresh := func(id string) { // a token that is not cached yet
 			t.Helper()
@@ -253,6 +256,10 @@ func TestDiscoveryIsReadAgainAndKeepsTheLastGoodValue(t *testing.T) {
 		fresh("f")
 		if got := e.Source(byIssuer("f")).State().Endpoint; got != "http://localhost/moved" {
 			t.Errorf("the endpoint is still %s", got)
+		}
+		if got := log.String(); strings.Count(got, "token endpoint discovered") != 2 || !strings.Contains(got, "level=WARN msg=\"token endpoint discovered\"") ||
+			!strings.Contains(got, "not read again") {
+			t.Errorf("the log says %s", got)
 		}
 	})
 }
