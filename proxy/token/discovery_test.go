@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -26,7 +27,7 @@ type metadataServer struct {
 
 	mu       sync.Mutex
 	metadata http.HandlerFunc
-	asked    []string // paths
+	asked    []string // paths, and "with certificate" behind one where the client showed it
 }
 
 func newMetadataServer(t *testing.T) *metadataServer {
@@ -36,6 +37,9 @@ func newMetadataServer(t *testing.T) *metadataServer {
 	m.cred = tlsServer(t, func(w http.ResponseWriter, r *http.Request) {
 		m.mu.Lock()
 		m.asked = append(m.asked, r.URL.Path)
+		if len(r.TLS.PeerCertificates) > 0 {
+			m.asked = append(m.asked, "with certificate")
+		}
 		metadata := m.metadata
 		m.mu.Unlock()
 		if strings.Contains(r.URL.Path, "/.well-known/") {
@@ -43,7 +47,7 @@ func newMetadataServer(t *testing.T) *metadataServer {
 			return
 		}
 		_, _ = io.WriteString(w, good)
-	}, func(s *httptest.Server) { server = s })
+	}, func(s *httptest.Server) { server, s.TLS = s, &tls.Config{ClientAuth: tls.RequestClientCert} })
 	m.Server = server
 	m.cred.TokenURL, m.cred.Issuer = "", server.URL
 	m.serve(map[string]any{})
@@ -121,16 +125,17 @@ func TestDiscoveryAsksWhereTheStandardsSay(t *testing.T) {
 	}
 }
 
+// Whoever tells the way is shown no certificate.
 func TestDiscoveryPrefersTheAliasForCertificates(t *testing.T) {
 	m := newMetadataServer(t)
 	m.serve(map[string]any{"mtls_endpoint_aliases": map[string]any{"token_endpoint": m.URL + "/mtls/token"}})
 	e := &token.Engine{}
 	defer e.Close()
-	mustToken(t, e.Source(m.cred))
 	withCertificate := m.cred
 	withCertificate.ID, withCertificate.Style, withCertificate.Certificate = "c2", token.MTLS, selfSigned(t, "erp")
 	mustToken(t, e.Source(withCertificate))
-	if got := m.taken(); got != "/.well-known/openid-configuration /token /mtls/token" {
+	mustToken(t, e.Source(m.cred))
+	if got := m.taken(); got != "/.well-known/openid-configuration /mtls/token with certificate /token" {
 		t.Errorf("asked for %s", got)
 	}
 }
