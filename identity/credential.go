@@ -11,6 +11,13 @@ import (
 const (
 	KindSecret      = "secret"      // a client secret
 	KindCertificate = "certificate" // a client certificate and its private key
+	KindAssertion   = "assertion"   // a private key that signs assertions (RFC 7523)
+)
+
+// The audiences of assertions in [Credential.AssertionAudience] that are not spelled out.
+const (
+	AudienceTokenEndpoint = "token_endpoint" // the token endpoint's URL, as RFC 7523 section 3 suggests; "" is the same
+	AudienceIssuer        = "issuer"         // the issuer's own name
 )
 
 // Credential is the OAuth client with which one identity calls one tenant. Two may be valid at once while one replaces the other.
@@ -27,12 +34,29 @@ type Credential struct {
 	AuthStyle string `json:"auth_style,omitempty"`
 	// TokenURL is the token endpoint; "" means the tenant's.
 	TokenURL string `json:"token_url,omitempty"`
+	// Issuer is the authorization server whose metadata (RFC 8414) name the token endpoint, in place of TokenURL; "" means none.
+	Issuer string `json:"issuer,omitempty"`
 	// Scope is the OAuth scope to ask for; "" means the tenant's.
 	Scope string `json:"scope,omitempty"`
-	// Kind is KindSecret or KindCertificate.
+	// TokenParameters are further fields of its token requests; those of a route go before them and they before the tenant's, by name.
+	TokenParameters TokenParameters `json:"token_parameters,omitempty"`
+	// Kind is KindSecret, KindCertificate or KindAssertion.
 	Kind string `json:"kind"`
-	// Certificate is the PEM chain, leaf first, of a credential of KindCertificate. It is public.
+	// Certificate is the PEM chain, leaf first, of a credential of KindCertificate; for one of KindAssertion it may be the certificate
+	// that assertions name (x5t#S256). It is public.
 	Certificate string `json:"certificate,omitempty"`
+	// KeyID is the kid in the head of assertions, by which the server finds the key; "" sends none. KindAssertion only.
+	KeyID string `json:"key_id,omitempty"`
+	// AssertionAlgorithm is RS256, PS256, ES256, ES384 or EdDSA, as fits the key; "" means the one of its type. KindAssertion only.
+	AssertionAlgorithm string `json:"assertion_algorithm,omitempty"`
+	// AssertionAudience is whom assertions are for: AudienceTokenEndpoint, AudienceIssuer or, in its own words, anything else that the
+	// server wants; "" means AudienceTokenEndpoint. KindAssertion only.
+	AssertionAudience string `json:"assertion_audience,omitempty"`
+	// Keyless says that the private key was made by tenantgate and never leaves it. A certificate of such a credential renews itself: a
+	// new credential with the same key takes the place of the old one, which stays until it ends.
+	Keyless bool `json:"keyless,omitempty"`
+	// Lifetime is how long each certificate of such a credential lives; 0 means the CA's default.
+	Lifetime Duration `json:"lifetime,omitempty"`
 	// NotAfter is when the secret or certificate ends; zero when that is not known. For a certificate the registry fills it in.
 	NotAfter time.Time `json:"not_after,omitzero"`
 	// Created is when the credential was added. The registry sets it.
@@ -51,19 +75,60 @@ func (c Credential) Validate() error {
 	if c.AuthStyle != "" {
 		v.authStyle("auth_style", c.AuthStyle)
 	}
-	if c.TokenURL != "" {
-		v.url("token_url", c.TokenURL)
-	}
+	v.whereTokens(c.TokenURL, c.Issuer)
 	v.scope("scope", c.Scope)
+	v.parameters("token_parameters", c.TokenParameters)
 	switch c.Kind {
 	case KindSecret:
 		v.secret(c)
 	case KindCertificate:
 		v.keyPair(c)
+	case KindAssertion:
+		v.signingKey(c)
 	default:
-		v.fail("kind", quoted(c.Kind)+" is not a kind", "give secret or certificate")
+		v.fail("kind", quoted(c.Kind)+" is not a kind", "give secret, certificate or assertion")
 	}
+	v.assertion(c)
 	return v.err()
+}
+
+// normal returns the credential as it is stored.
+func (c Credential) normal() Credential {
+	c.TokenURL = bareTokenURL(c.TokenURL)
+	if c.AssertionAudience == AudienceTokenEndpoint {
+		c.AssertionAudience = ""
+	}
+	return c
+}
+
+// assertion checks what only a key that signs assertions has a use for.
+func (v *validation) assertion(c Credential) {
+	if c.Keyless && c.Kind == KindSecret {
+		v.fail("keyless", "given for a credential of kind secret", "a secret is made by the vendor: use kind certificate or assertion")
+	}
+	if c.Lifetime != 0 && (!c.Keyless || c.Kind != KindCertificate) {
+		v.fail("lifetime", "given for a credential whose certificate is not made here", "leave it out, or use keyless with the style mtls")
+	}
+	given := map[string]string{"key_id": c.KeyID, "assertion_algorithm": c.AssertionAlgorithm, "assertion_audience": c.AssertionAudience}
+	for _, field := range []string{"key_id", "assertion_algorithm", "assertion_audience"} {
+		switch value := given[field]; {
+		case value != "" && c.Kind != KindAssertion:
+			v.fail(field, "given for a credential of kind "+c.Kind, "leave it out, or use kind assertion")
+		case len(value) > 1024 || !printable(value):
+			v.fail(field, "longer than 1024 bytes or with control characters", "give it as the vendor shows it")
+		}
+	}
+}
+
+// kindFor returns the kind of credential that has a use for a style.
+func kindFor(style string) string {
+	switch style {
+	case AuthMTLS:
+		return KindCertificate
+	case AuthPrivateKeyJWT:
+		return KindAssertion
+	}
+	return KindSecret
 }
 
 func (v *validation) clientID(field, id string) {
@@ -85,12 +150,14 @@ func (v *validation) secret(c Credential) {
 		v.fail("certificate", "given for a credential of kind secret", "leave it out, or use kind certificate")
 	case c.AuthStyle == AuthMTLS:
 		v.fail("auth_style", "mtls needs a certificate", "use kind certificate, or the style body, basic or basic_raw")
+	case c.AuthStyle == AuthPrivateKeyJWT:
+		v.fail("auth_style", "private_key_jwt needs a private key", "use kind assertion, or the style body, basic or basic_raw")
 	}
 }
 
 func (v *validation) keyPair(c Credential) {
 	if c.AuthStyle != "" && c.AuthStyle != AuthMTLS {
-		v.fail("auth_style", c.AuthStyle+" needs a secret", "use kind secret, or the style mtls")
+		v.fail("auth_style", c.AuthStyle+" shows no certificate", "use kind "+kindFor(c.AuthStyle)+", or the style mtls")
 		return
 	}
 	if _, err := c.leaf(); err != nil {
@@ -116,24 +183,25 @@ func (c *Credential) fits(t *Tenant) error {
 	if c.ID == "" {
 		v.name = c.ClientID
 	}
-	if c.TokenURL == "" && t.TokenURL == "" {
+	tokenURL, issuer := c.TokenEndpoint(t)
+	if tokenURL == "" && issuer == "" {
 		v.fail("token_url", "neither the credential nor tenant "+quoted(t.Name)+" names a token endpoint",
-			"give the credential a token URL, or set the tenant's")
+			"give the credential a token URL or an issuer, or set the tenant's")
 	}
-	if t.HTTPProxy != "" && strings.HasPrefix(c.TokenURL, "http:") {
+	if t.HTTPProxy != "" && (strings.HasPrefix(tokenURL, "http:") || strings.HasPrefix(issuer, "http:")) {
 		v.fail("token_url", "not https, and tenant "+quoted(t.Name)+" is called through a proxy", "the proxy would see the secret: use https")
+	}
+	if c.AssertionAudience == AudienceIssuer && issuer == "" {
+		v.fail("assertion_audience", "is the issuer, and none is known where a token URL is given",
+			"give the issuer in place of the token URL, or its name as the audience")
 	}
 	if t.ClientCertificate == ShowCredential && c.Kind != KindCertificate {
 		v.fail("kind", "connections to tenant "+quoted(t.Name)+" show the credential's certificate, and a credential of kind "+c.Kind+" has none",
 			"use kind certificate, or set the tenant's client_certificate to nothing")
 	}
-	style := c.AuthStyle
-	if style == "" {
-		style = t.AuthStyle
-	}
-	if (style == AuthMTLS) != (c.Kind == KindCertificate) {
+	if style := c.Style(t); kindFor(style) != c.Kind {
 		v.fail("auth_style", "tenant "+quoted(t.Name)+" authenticates by "+style+", which a credential of kind "+c.Kind+" cannot",
-			"give the credential an auth style of its own, or use another kind")
+			"give the credential an auth style of its own, or use kind "+kindFor(style))
 	}
 	return v.err()
 }

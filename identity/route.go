@@ -56,6 +56,8 @@ type Route struct {
 	IdleTimeout Duration `json:"idle_timeout,omitempty"`
 	// Scope is the OAuth scope to ask for on this route: tokens with one space between; "" means the credential's.
 	Scope string `json:"scope,omitempty"`
+	// TokenParameters are further fields of token requests for this route, such as resource; they go before the credential's, by name.
+	TokenParameters TokenParameters `json:"token_parameters,omitempty"`
 	// Upgrade names the protocols that a connection may be turned over to (RFC 9110, 7.8), lower case, such as "websocket"; empty means
 	// none. Once it is, what goes over it is not looked at any more.
 	Upgrade []string `json:"upgrade,omitempty"`
@@ -93,6 +95,7 @@ func (r Route) Validate() error {
 	v.timeout("response_timeout", r.ResponseTimeout)
 	v.timeout("idle_timeout", r.IdleTimeout)
 	v.scope("scope", r.Scope)
+	v.parameters("token_parameters", r.TokenParameters)
 	for _, protocol := range r.Upgrade {
 		v.upgrade("upgrade", protocol)
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
@@ -65,7 +67,12 @@ func (e envelope) Open(ciphertext, context []byte) ([]byte, error) {
 // it is sent. Whoever can write to the database but has no key cannot turn a secret to another identity or token endpoint.
 func (c *Credential) sealContext() []byte {
 	b := []byte("tenantgate credential 1")
-	for _, field := range []string{c.ID, c.Identity, c.Tenant, c.ClientID, c.AuthStyle, c.TokenURL, c.Kind} {
+	bound := []string{c.ID, c.Identity, c.Tenant, c.ClientID, c.AuthStyle, c.TokenURL, c.Kind}
+	further := []string{c.Issuer, string(c.TokenParameters), c.KeyID, c.AssertionAlgorithm, c.AssertionAudience, strconv.FormatBool(c.Keyless)}
+	if strings.Join(further, "") != "false" { // what has none of them was sealed before they were
+		b, bound = []byte("tenantgate credential 2"), append(bound, further...)
+	}
+	for _, field := range bound {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(field)))
 		b = append(b, field...)
 	}

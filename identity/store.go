@@ -33,23 +33,24 @@ func each(ctx context.Context, q querier, fn func(scanner) error, query string, 
 // The columns of each table, in the order in which the scan functions and statements below have them.
 const (
 	tenantColumns = `name, description, base_url, token_url, auth_style, scope, ca_bundle, case_sensitive, timeout, created, updated, http_proxy, client_certificate, ` +
-		`concurrency, breaker_failures, breaker_cooldown`
-	routeColumns       = `name, host, path, methods, tenant, tenant_path, role, case_rule, max_body, response_timeout, idle_timeout, scope, created, updated, upgrade`
-	identityColumns    = `name, owner, description, roles, disabled, review_date, created, updated, rate, burst, concurrency, bandwidth`
-	credentialColumns  = `id, identity, tenant, client_id, auth_style, token_url, scope, kind, certificate, not_after, created, secret`
+		`concurrency, breaker_failures, breaker_cooldown, issuer, token_parameters`
+	routeColumns      = `name, host, path, methods, tenant, tenant_path, role, case_rule, max_body, response_timeout, idle_timeout, scope, created, updated, upgrade, token_parameters`
+	identityColumns   = `name, owner, description, roles, disabled, review_date, created, updated, rate, burst, concurrency, bandwidth`
+	credentialColumns = `id, identity, tenant, client_id, auth_style, token_url, scope, kind, certificate, not_after, created, secret, ` +
+		`issuer, token_parameters, key_id, assertion_algorithm, assertion_audience, keyless, lifetime`
 	certificateColumns = `fingerprint, identity, serial, subject, not_before, not_after, created, revoked_at, revocation_reason`
 )
 
 const (
-	insertTenant = `INSERT INTO tenants (` + tenantColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
+	insertTenant = `INSERT INTO tenants (` + tenantColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`
 	updateTenant = `UPDATE tenants SET description = $2, base_url = $3, token_url = $4, auth_style = $5, scope = $6, ca_bundle = $7, ` +
 		`case_sensitive = $8, timeout = $9, created = $10, updated = $11, http_proxy = $12, client_certificate = $13, ` +
-		`concurrency = $14, breaker_failures = $15, breaker_cooldown = $16 WHERE name = $1`
+		`concurrency = $14, breaker_failures = $15, breaker_cooldown = $16, issuer = $17, token_parameters = $18 WHERE name = $1`
 	deleteTenant = `DELETE FROM tenants WHERE name = $1`
 
-	insertRoute = `INSERT INTO routes (` + routeColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`
+	insertRoute = `INSERT INTO routes (` + routeColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
 	updateRoute = `UPDATE routes SET host = $2, path = $3, methods = $4, tenant = $5, tenant_path = $6, role = $7, case_rule = $8, ` +
-		`max_body = $9, response_timeout = $10, idle_timeout = $11, scope = $12, created = $13, updated = $14, upgrade = $15 WHERE name = $1`
+		`max_body = $9, response_timeout = $10, idle_timeout = $11, scope = $12, created = $13, updated = $14, upgrade = $15, token_parameters = $16 WHERE name = $1`
 	deleteRoute = `DELETE FROM routes WHERE name = $1`
 
 	insertIdentity = `INSERT INTO identities (` + identityColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
@@ -57,7 +58,7 @@ const (
 		`created = $7, updated = $8, rate = $9, burst = $10, concurrency = $11, bandwidth = $12 WHERE name = $1`
 	deleteIdentity = `DELETE FROM identities WHERE name = $1`
 
-	insertCredential = `INSERT INTO credentials (` + credentialColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
+	insertCredential = `INSERT INTO credentials (` + credentialColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`
 	deleteCredential = `DELETE FROM credentials WHERE id = $1`
 
 	insertCertificate = `INSERT INTO certificates (` + certificateColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
@@ -67,7 +68,7 @@ const (
 func tenantArgs(t *Tenant) []any {
 	return []any{t.Name, t.Description, t.BaseURL, t.TokenURL, t.AuthStyle, t.Scope, t.CABundle, flag(t.CaseSensitive),
 		int64(t.Timeout), micros(t.Created), micros(t.Updated), t.HTTPProxy, t.ClientCertificate,
-		int64(t.Concurrency), int64(t.BreakerFailures), int64(t.BreakerCooldown)}
+		int64(t.Concurrency), int64(t.BreakerFailures), int64(t.BreakerCooldown), t.Issuer, string(t.TokenParameters)}
 }
 
 func scanTenant(row scanner) (*Tenant, error) {
@@ -75,14 +76,14 @@ func scanTenant(row scanner) (*Tenant, error) {
 	var sensitive, created, updated int64
 	err := row.Scan(&t.Name, &t.Description, &t.BaseURL, &t.TokenURL, &t.AuthStyle, &t.Scope, &t.CABundle, &sensitive,
 		&t.Timeout, &created, &updated, &t.HTTPProxy, &t.ClientCertificate,
-		&t.Concurrency, &t.BreakerFailures, &t.BreakerCooldown)
+		&t.Concurrency, &t.BreakerFailures, &t.BreakerCooldown, &t.Issuer, &t.TokenParameters)
 	t.CaseSensitive, t.Created, t.Updated = sensitive != 0, fromMicros(created), fromMicros(updated)
 	return t, err
 }
 
 func routeArgs(r *Route) []any {
 	return []any{r.Name, r.Host, r.Path, strings.Join(r.Methods, " "), r.Tenant, r.TenantPath, r.Role, r.Case, r.MaxBody,
-		int64(r.ResponseTimeout), int64(r.IdleTimeout), r.Scope, micros(r.Created), micros(r.Updated), strings.Join(r.Upgrade, " ")}
+		int64(r.ResponseTimeout), int64(r.IdleTimeout), r.Scope, micros(r.Created), micros(r.Updated), strings.Join(r.Upgrade, " "), string(r.TokenParameters)}
 }
 
 func scanRoute(row scanner) (*Route, error) {
@@ -90,7 +91,7 @@ func scanRoute(row scanner) (*Route, error) {
 	var methods, upgrade string
 	var created, updated int64
 	err := row.Scan(&r.Name, &r.Host, &r.Path, &methods, &r.Tenant, &r.TenantPath, &r.Role, &r.Case, &r.MaxBody,
-		&r.ResponseTimeout, &r.IdleTimeout, &r.Scope, &created, &updated, &upgrade)
+		&r.ResponseTimeout, &r.IdleTimeout, &r.Scope, &created, &updated, &upgrade, &r.TokenParameters)
 	r.Upgrade = words(upgrade)
 	r.Methods, r.Created, r.Updated = words(methods), fromMicros(created), fromMicros(updated)
 	return r, err
@@ -103,16 +104,17 @@ func identityArgs(i *Identity) []any {
 
 func credentialArgs(c *Credential, sealed []byte) []any {
 	return []any{c.ID, c.Identity, c.Tenant, c.ClientID, c.AuthStyle, c.TokenURL, c.Scope, c.Kind, c.Certificate,
-		micros(c.NotAfter), micros(c.Created), sealed}
+		micros(c.NotAfter), micros(c.Created), sealed, c.Issuer, string(c.TokenParameters), c.KeyID, c.AssertionAlgorithm, c.AssertionAudience, flag(c.Keyless), int64(c.Lifetime)}
 }
 
 // scanCredential returns the credential without its secret, and the secret sealed.
 func scanCredential(row scanner) (*Credential, []byte, error) {
 	c := &Credential{}
 	var sealed []byte
-	var notAfter, created int64
+	var notAfter, created, keyless int64
 	err := row.Scan(&c.ID, &c.Identity, &c.Tenant, &c.ClientID, &c.AuthStyle, &c.TokenURL, &c.Scope, &c.Kind, &c.Certificate,
-		&notAfter, &created, &sealed)
+		&notAfter, &created, &sealed, &c.Issuer, &c.TokenParameters, &c.KeyID, &c.AssertionAlgorithm, &c.AssertionAudience, &keyless, &c.Lifetime)
+	c.Keyless = keyless != 0
 	c.NotAfter, c.Created = fromMicros(notAfter), fromMicros(created)
 	return c, sealed, err
 }

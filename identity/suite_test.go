@@ -40,6 +40,8 @@ func TestRegistry(t *testing.T) {
 			{"the change log is cut", testLogIsCut},
 			{"a wrong key is refused", testWrongKey},
 			{"an altered row does not open its secret", testAlteredRow},
+			{"keeps how clients authenticate", testKeepsAuthentication},
+			{"an altered way to the token does not open its secret", testAlteredAuthentication},
 		} {
 			t.Run(tc.name, func(t *testing.T) { tc.test(t, openDatabase(t, create(t))) })
 		}

@@ -11,10 +11,11 @@ import (
 // The ways in which an OAuth client proves itself at a tenant's token endpoint. There is no default and no probing: a wrong guess
 // is a failed logon, and some token servers lock the client after a few.
 const (
-	AuthBody     = "body"      // client_id and client_secret as form fields (RFC 6749, 2.3.1)
-	AuthBasic    = "basic"     // HTTP Basic, both parts form-encoded first (RFC 6749, 2.3.1)
-	AuthBasicRaw = "basic_raw" // HTTP Basic as RFC 7617 has it, nothing encoded
-	AuthMTLS     = "mtls"      // a client certificate (RFC 8705)
+	AuthBody          = "body"            // client_id and client_secret as form fields (RFC 6749, 2.3.1)
+	AuthBasic         = "basic"           // HTTP Basic, both parts form-encoded first (RFC 6749, 2.3.1)
+	AuthBasicRaw      = "basic_raw"       // HTTP Basic as RFC 7617 has it, nothing encoded
+	AuthMTLS          = "mtls"            // a client certificate (RFC 8705)
+	AuthPrivateKeyJWT = "private_key_jwt" // an assertion that the client's key has signed (RFC 7523, 2.2)
 )
 
 // What a tenant is shown on every connection, in [Tenant.ClientCertificate].
@@ -36,10 +37,14 @@ type Tenant struct {
 	BaseURL string `json:"base_url"`
 	// TokenURL is the OAuth token endpoint for credentials that name none; "" when each credential names its own.
 	TokenURL string `json:"token_url,omitempty"`
-	// AuthStyle is AuthBody, AuthBasic, AuthBasicRaw or AuthMTLS, for credentials that name none.
+	// Issuer is the authorization server whose metadata (RFC 8414, OpenID Connect Discovery) name the token endpoint, in place of TokenURL.
+	Issuer string `json:"issuer,omitempty"`
+	// AuthStyle is one of the styles above, for credentials that name none.
 	AuthStyle string `json:"auth_style"`
 	// Scope is the OAuth scope to ask for when neither route nor credential names one: tokens with one space between.
 	Scope string `json:"scope,omitempty"`
+	// TokenParameters are further fields of token requests; those of credentials and routes go before them, by name.
+	TokenParameters TokenParameters `json:"token_parameters,omitempty"`
 	// CABundle holds the PEM certificates that the tenant's and its token endpoint's chains must lead to; "" means the system's roots.
 	CABundle string `json:"ca_bundle,omitempty"`
 	// CaseSensitive says that the tenant tells /A from /a. False is the safe side: /A and /a are then one path for the routes.
@@ -73,11 +78,10 @@ func (t Tenant) Validate() error {
 	v.key("name", t.Name)
 	v.text("description", t.Description)
 	v.url("base_url", t.BaseURL)
-	if t.TokenURL != "" {
-		v.url("token_url", t.TokenURL)
-	}
+	v.whereTokens(t.TokenURL, t.Issuer)
 	v.authStyle("auth_style", t.AuthStyle)
 	v.scope("scope", t.Scope)
+	v.parameters("token_parameters", t.TokenParameters)
 	v.caBundle("ca_bundle", t.CABundle)
 	v.timeout("timeout", t.Timeout)
 	v.httpProxy("http_proxy", t)
@@ -90,6 +94,7 @@ func (t Tenant) Validate() error {
 
 // normal returns the tenant as it is stored.
 func (t Tenant) normal() Tenant {
+	t.TokenURL = bareTokenURL(t.TokenURL)
 	t.BaseURL, t.HTTPProxy = strings.TrimRight(t.BaseURL, "/"), strings.TrimRight(t.HTTPProxy, "/")
 	return t
 }
@@ -104,12 +109,12 @@ func (t *Tenant) effectiveTimeout() time.Duration {
 
 func (v *validation) authStyle(field, style string) {
 	switch style {
-	case AuthBody, AuthBasic, AuthBasicRaw, AuthMTLS:
+	case AuthBody, AuthBasic, AuthBasicRaw, AuthMTLS, AuthPrivateKeyJWT:
 	case "":
-		v.fail(field, "missing", "give body (SAP XSUAA), basic, basic_raw (SAP Neo) or mtls: it is never guessed, "+
+		v.fail(field, "missing", "give body (SAP XSUAA), basic, basic_raw (SAP Neo), mtls or private_key_jwt: it is never guessed, "+
 			"because a wrong guess counts as a failed logon")
 	default:
-		v.fail(field, quoted(style)+" is not a style", "give body, basic, basic_raw or mtls")
+		v.fail(field, quoted(style)+" is not a style", "give body, basic, basic_raw, mtls or private_key_jwt")
 	}
 }
 
@@ -131,7 +136,7 @@ func (v *validation) httpProxy(field string, t Tenant) {
 		v.fail(field, "has no port between 1 and 65535", form)
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(t.HTTPProxy, "#"):
 		v.fail(field, "holds more than an address", form)
-	case !strings.HasPrefix(t.BaseURL, "https:") || t.TokenURL != "" && !strings.HasPrefix(t.TokenURL, "https:"):
+	case !strings.HasPrefix(t.BaseURL, "https:") || strings.HasPrefix(t.TokenURL, "http:") || strings.HasPrefix(t.Issuer, "http:"):
 		v.fail(field, "given for a tenant that is not called by https", "the proxy would see tokens and secrets: use https, or no proxy")
 	}
 }

@@ -124,8 +124,20 @@ func (tx *Tx) Credential(id string) (Credential, error) {
 	return Credential{}, notFound(ObjectCredential, id)
 }
 
+// IdentityCredentials returns all credentials of the identity as the transaction sees them, by tenant, the newest first.
+func (tx *Tx) IdentityCredentials(identity string) []Credential {
+	var list []Credential
+	if h, ok := tx.draft.holders.get(identity); ok {
+		for _, c := range h.credentials {
+			list = append(list, *c)
+		}
+	}
+	return list
+}
+
 // AddCredential stores a new credential under an ID of its own, its secret sealed, and returns it as stored.
 func (tx *Tx) AddCredential(ctx context.Context, c Credential) (Credential, error) {
+	c = c.normal()
 	if err := c.Validate(); err != nil {
 		return Credential{}, err
 	}
@@ -158,7 +170,7 @@ func (tx *Tx) AddCredential(ctx context.Context, c Credential) (Credential, erro
 
 // checkEnd fills in NotAfter from the certificate and refuses what has ended.
 func (c *Credential) checkEnd(now time.Time) error {
-	if c.Kind == KindCertificate {
+	if c.Certificate != "" {
 		leaf, err := c.leaf()
 		if err != nil {
 			return fmt.Errorf("reading a credential's certificate: %w", err)

@@ -62,7 +62,7 @@ func (tx *Tx) tenantFits(old, t *Tenant) error {
 			return err
 		}
 	}
-	if old.AuthStyle == t.AuthStyle && (old.TokenURL == "") == (t.TokenURL == "") && (old.HTTPProxy == "") == (t.HTTPProxy == "") &&
+	if old.AuthStyle == t.AuthStyle && old.TokenURL == t.TokenURL && old.Issuer == t.Issuer && (old.HTTPProxy == "") == (t.HTTPProxy == "") &&
 		old.ClientCertificate == t.ClientCertificate {
 		return nil
 	}

@@ -14,9 +14,11 @@ import (
 )
 
 // A Profile says what a certificate is for and everything that goes into it: extensions come from here and from nowhere
-// else. The zero Profile issues nothing; get one from [ClientProfile], [AdminProfile], [ServerProfile] or [ParseProfile].
+// else. The zero Profile issues nothing; get one from [ClientProfile], [AdminProfile], [ServerProfile],
+// [OutboundProfile] or [ParseProfile].
 type Profile struct {
 	kind             string
+	tenant           string // of an outbound profile
 	def, least, most time.Duration
 }
 
@@ -38,6 +40,13 @@ func ServerProfile() Profile {
 	return Profile{kind: "server", def: 90 * 24 * time.Hour, least: 5 * time.Minute, most: 398 * 24 * time.Hour}
 }
 
+// OutboundProfile is for the certificates that an identity shows to a tenant: clientAuth only, URI SAN
+// spiffe://<trust domain>/outbound/<name>/<tenant>, OU=<tenant>, CN=<name>, so that at no token server two tenants' clients share a subject.
+// It stands for nobody at our own listeners: [Subject] does not know it, and nobody binds it. Lifetimes as [ClientProfile].
+func OutboundProfile(tenant string) Profile {
+	return Profile{kind: "outbound", tenant: tenant, def: 90 * 24 * time.Hour, least: 5 * time.Minute, most: 398 * 24 * time.Hour}
+}
+
 // ParseProfile returns the profile of the given name: client, admin or server.
 func ParseProfile(name string) (Profile, error) {
 	for _, p := range []Profile{ClientProfile(), AdminProfile(), ServerProfile()} {
@@ -48,7 +57,7 @@ func ParseProfile(name string) (Profile, error) {
 	return Profile{}, &RequestError{Field: "profile", Problem: fmt.Sprintf("unknown profile %q", name), Hint: "use client, admin or server"}
 }
 
-// String returns client, admin or server; "" for the zero Profile.
+// String returns client, admin, server or outbound; "" for the zero Profile.
 func (p Profile) String() string { return p.kind }
 
 // Lifetimes returns the default, the shortest and the longest lifetime a certificate of this profile may have.
@@ -85,6 +94,12 @@ var (
 // checkName says whether name can stand in a certificate of this profile. An '@' never can: no person in an identity.
 func (p Profile) checkName(name string) error {
 	switch p.kind {
+	case "outbound":
+		if !nameRE.MatchString(p.tenant) {
+			return &RequestError{Field: "tenant", Problem: fmt.Sprintf("%q is not a name a certificate can carry", p.tenant),
+				Hint: "use 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit"}
+		}
+		fallthrough
 	case "client", "admin":
 		if !nameRE.MatchString(name) {
 			return &RequestError{Field: "name", Problem: fmt.Sprintf("%q is not a name a certificate can carry", name),
@@ -108,6 +123,8 @@ func (p Profile) uri(trustDomain, name string) *url.URL {
 		return &url.URL{Scheme: "spiffe", Host: trustDomain, Path: "/identity/" + name}
 	case "admin":
 		return &url.URL{Scheme: "spiffe", Host: trustDomain, Path: "/admin/" + name}
+	case "outbound":
+		return &url.URL{Scheme: "spiffe", Host: trustDomain, Path: "/outbound/" + name + "/" + p.tenant}
 	}
 	return nil
 }
@@ -134,6 +151,9 @@ func (p Profile) template(trustDomain, name string, key crypto.PublicKey) *x509.
 			t.Subject.CommonName = ""
 		}
 		return t
+	}
+	if p.kind == "outbound" {
+		t.Subject.OrganizationalUnit = []string{p.tenant}
 	}
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	t.URIs = []*url.URL{p.uri(trustDomain, name)}

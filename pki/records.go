@@ -15,7 +15,7 @@ type Record struct {
 	Serial           string // lower-case hex
 	Fingerprint      [32]byte
 	Issuer           string // fingerprint of the intermediate that signed it, lower-case hex
-	Profile          string // client, admin, server
+	Profile          string // client, admin, server, outbound
 	Name             string
 	NotBefore        time.Time
 	NotAfter         time.Time

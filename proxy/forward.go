@@ -28,7 +28,7 @@ func (x *exchange) forward() {
 		x.refuse(record.Internal, err.Error())
 		return
 	}
-	source, err := p.source(x.server.cfg.Tokens, credentials[0], route.Route.Scope)
+	source, err := p.source(x.server.cfg.Tokens, credentials[0], route.Route)
 	if err != nil {
 		x.refuse(record.NoToken, err.Error())
 		return

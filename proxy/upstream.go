@@ -53,7 +53,11 @@ type pool struct {
 	sources atomic.Pointer[map[sourceKey]*token.Source]
 }
 
-type sourceKey struct{ credential, scope string }
+// sourceKey is what a route's tokens differ by. The parameters of credential and tenant are the same for the credential's life and the pool's.
+type sourceKey struct {
+	credential, scope string
+	parameters        identity.TokenParameters // the route's
+}
 
 // get returns the pool of an identity and a tenant as it is now. The credential is the identity's newest.
 func (u *upstreams) get(identityName string, t *identity.Tenant, c *identity.Credential) (*pool, error) {
@@ -267,9 +271,9 @@ func (u *upstreams) prune(now time.Time) {
 	}
 }
 
-// source returns the token source of the identity's newest credential for this tenant.
-func (p *pool) source(tokens *token.Engine, c *identity.Credential, routeScope string) (*token.Source, error) {
-	key := sourceKey{c.ID, cmp.Or(routeScope, c.Scope, p.tenant.Scope)}
+// source returns the token source of the credential for a route of this tenant.
+func (p *pool) source(tokens *token.Engine, c *identity.Credential, route *identity.Route) (*token.Source, error) {
+	key := sourceKey{c.ID, cmp.Or(route.Scope, c.Scope, p.tenant.Scope), route.TokenParameters}
 	if m := p.sources.Load(); m != nil {
 		if s := (*m)[key]; s != nil {
 			return s, nil
@@ -284,20 +288,14 @@ func (p *pool) source(tokens *token.Engine, c *identity.Credential, routeScope s
 		}
 		next = maps.Clone(*m)
 	}
-	tc := token.Credential{
-		ID: c.ID, TokenURL: cmp.Or(c.TokenURL, p.tenant.TokenURL), Style: token.Style(cmp.Or(c.AuthStyle, p.tenant.AuthStyle)),
-		ClientID: c.ClientID, Scope: key.scope, RootCAs: p.roots,
+	tc, err := tokenCredential(p.tenant, c)
+	if err != nil {
+		return nil, err
 	}
+	tc.Scope, tc.RootCAs = key.scope, p.roots
+	tc.Parameters = string(p.tenant.TokenParameters.With(c.TokenParameters).With(key.parameters))
 	if p.via != nil {
 		tc.Via, tc.Dial = p.tenant.HTTPProxy, p.via.dial
-	}
-	if c.Kind == identity.KindCertificate {
-		var err error
-		if tc.Certificate, err = keyPair(c); err != nil {
-			return nil, err
-		}
-	} else {
-		tc.Secret = token.NewSecret(c.Secret.Reveal())
 	}
 	s := tokens.Source(tc)
 	next[key] = s

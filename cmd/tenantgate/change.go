@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/proxy/admin"
 )
 
@@ -63,6 +65,31 @@ func (a *attributes) someNames(cmd *cobra.Command, flag, field, usage string) {
 		return *v, nil
 	}})
 }
+
+// parameters adds a flag that is repeated for each name=value of a token request. An empty value is no parameter.
+func (a *attributes) parameters(cmd *cobra.Command, flag, field, usage string) {
+	v := cmd.Flags().StringArray(flag, nil, usage)
+	a.list = append(a.list, attribute{flag, field, func() (any, error) { return tokenParameters(cmd, flag, *v) }})
+}
+
+// tokenParameters reads the values of such a flag. A name may come more than once.
+func tokenParameters(cmd *cobra.Command, flag string, pairs []string) (identity.TokenParameters, error) {
+	values := map[string][]string{}
+	for _, pair := range pairs {
+		name, value, ok := strings.Cut(pair, "=")
+		switch {
+		case pair == "" && len(pairs) == 1:
+		case !ok || name == "":
+			return "", usageError(cmd, "--%s %q is not of the form name=value", flag, pair)
+		default:
+			values[name] = append(values[name], value)
+		}
+	}
+	return identity.NewTokenParameters(values), nil
+}
+
+// parametersText shows token parameters in one line; "" when there are none.
+func parametersText(p identity.TokenParameters) string { return strings.Join(p.Pairs(), " ") }
 
 // truth adds a flag that is true when given; --flag=false is false.
 func (a *attributes) truth(cmd *cobra.Command, flag, field, usage string) {

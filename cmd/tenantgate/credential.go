@@ -33,6 +33,7 @@ type credentialFlags struct {
 	clientID, secretFile                 string
 	certificateFile, keyFile             string
 	authStyle, tokenURL, scope, notAfter string
+	clientKeyFlags
 }
 
 func newCredentialAddCommand(p *program) *cobra.Command {
@@ -45,11 +46,17 @@ func newCredentialAddCommand(p *program) *cobra.Command {
   --service-key FILE                      an SAP service key as the cockpit shows it (JSON), secret or certificate
   --client-id ID --secret-file FILE       a client secret; the file's final line end is not part of it
   --client-id ID --cert-file --key-file   a client certificate chain and its key, PEM
+  --client-id ID --auth-style private_key_jwt --key-file FILE
+                                          a key that signs assertions, PEM; with --cert-file they name its certificate
+  --client-id ID --auth-style mtls|private_key_jwt --keyless
+                                          a key that the server makes and that never leaves it: for mtls with a
+                                          certificate of the built-in CA, which renews itself
 
-FILE may be - for standard input.`,
+FILE may be - for standard input. credential show then says what to register at the vendor.`,
 		Example: `  tenantgate credential add erp acme-dev --service-key key.json
   tenantgate credential add erp acme-dev --client-id sb-1234 --secret-file secret
-  cf service-key it-rt erp | sed 1,2d | tenantgate credential add erp acme-dev --service-key -`,
+  cf service-key it-rt erp | sed 1,2d | tenantgate credential add erp acme-dev --service-key -
+  tenantgate credential add erp acme-dev --client-id sb-1234 --auth-style private_key_jwt --keyless`,
 		Args: exactArgs("IDENTITY", "TENANT"),
 	}
 	flags := cmd.Flags()
@@ -58,10 +65,11 @@ FILE may be - for standard input.`,
 	flags.StringVar(&f.secretFile, "secret-file", "", "`file` with the client secret")
 	flags.StringVar(&f.certificateFile, "cert-file", "", "PEM `file` with the client certificate chain, leaf first")
 	flags.StringVar(&f.keyFile, "key-file", "", "PEM `file` with its private key")
-	flags.StringVar(&f.authStyle, "auth-style", "", "body, basic, basic_raw or mtls (default: the service key's, then the tenant's)")
+	flags.StringVar(&f.authStyle, "auth-style", "", "body, basic, basic_raw, mtls or private_key_jwt (default: the service key's, then the tenant's)")
 	flags.StringVar(&f.tokenURL, "token-url", "", "token endpoint `URL` (default: the service key's, then the tenant's)")
 	flags.StringVar(&f.scope, "scope", "", "OAuth scope to ask for (default: the tenant's)")
 	flags.StringVar(&f.notAfter, "not-after", "", "`date` (2006-01-02) on which the secret ends, for warnings")
+	f.clientKeyFlags.register(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		request, err := p.credentialRequest(cmd, args[1], &f)
 		if err != nil {
@@ -74,6 +82,9 @@ FILE may be - for standard input.`,
 			}
 			return p.show(stored, func(w io.Writer) {
 				fmt.Fprintf(w, "added credential %s: %s calls %s as client %s\n", stored.ID, stored.Identity, stored.Tenant, printable(stored.ClientID))
+				if stored.Keyless {
+					fmt.Fprintf(w, "next: tenantgate credential show %s   # what to register at the vendor\n", stored.ID)
+				}
 			})
 		})
 	}
@@ -84,20 +95,20 @@ FILE may be - for standard input.`,
 func (p *program) credentialRequest(cmd *cobra.Command, tenant string, f *credentialFlags) (admin.CredentialRequest, error) {
 	var r admin.CredentialRequest
 	ways := 0
-	for _, given := range []string{f.serviceKey, f.secretFile, f.certificateFile} {
-		if given != "" {
+	for _, given := range []bool{f.serviceKey != "", f.secretFile != "", f.certificateFile != "" || f.keyFile != "", f.keyless} {
+		if given {
 			ways++
 		}
 	}
 	switch {
 	case ways != 1:
-		return r, usageError(cmd, "give one of --service-key, --secret-file and --cert-file")
+		return r, usageError(cmd, "give one of --service-key, --secret-file, --cert-file, --key-file and --keyless")
 	case f.serviceKey != "" && f.clientID != "":
 		return r, usageError(cmd, "--client-id does not go with --service-key, which names its own")
 	case f.serviceKey == "" && f.clientID == "":
 		return r, usageError(cmd, "--client-id is missing")
-	case (f.certificateFile == "") != (f.keyFile == ""):
-		return r, usageError(cmd, "--cert-file and --key-file go together")
+	case f.keyFile == "" && f.certificateFile != "", f.certificateFile == "" && f.keyFile != "" && !f.signs():
+		return r, usageError(cmd, "--cert-file and --key-file go together; for a key alone give --auth-style private_key_jwt")
 	}
 	r = admin.CredentialRequest{Tenant: tenant, ClientID: f.clientID, AuthStyle: f.authStyle, TokenURL: f.tokenURL, Scope: f.scope}
 	if f.notAfter != "" {
@@ -107,8 +118,12 @@ func (p *program) credentialRequest(cmd *cobra.Command, tenant string, f *creden
 		}
 		r.NotAfter = t
 	}
+	if err := f.clientKeyFlags.fill(cmd, &r); err != nil {
+		return r, err
+	}
 	var err error
 	switch {
+	case f.keyless:
 	case f.serviceKey != "":
 		r.ServiceKey, err = p.readText(f.serviceKey, "the service key")
 	case f.secretFile != "":
@@ -116,7 +131,13 @@ func (p *program) credentialRequest(cmd *cobra.Command, tenant string, f *creden
 		r.Secret, err = p.readSecret(f.secretFile)
 	default:
 		r.Kind = identity.KindCertificate
-		if r.Certificate, err = p.readText(f.certificateFile, "the certificate"); err == nil {
+		if f.signs() {
+			r.Kind = identity.KindAssertion
+		}
+		if f.certificateFile != "" {
+			r.Certificate, err = p.readText(f.certificateFile, "the certificate")
+		}
+		if err == nil {
 			r.Secret, err = p.readText(f.keyFile, "the private key")
 		}
 	}
@@ -173,16 +194,23 @@ func printCredentials(w io.Writer, credentials []identity.Credential) {
 func newCredentialShowCommand(p *program) *cobra.Command {
 	return &cobra.Command{
 		Use:     "show ID",
-		Short:   "Show a credential; never its secret",
+		Short:   "Show a credential, never its secret, and what to register at the vendor",
 		Example: "  tenantgate credential show 9c1f...",
 		Args:    exactArgs("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.call(func(c *admin.Client) error {
-				credential, err := c.Credential(cmd.Context(), args[0])
-				if err != nil {
+				var shown shownCredential
+				var err error
+				if shown.Credential, err = c.Credential(cmd.Context(), args[0]); err != nil {
 					return err
 				}
-				return p.show(credential, func(w io.Writer) { printCredential(w, &credential) })
+				if shown.Registration, err = c.Registration(cmd.Context(), args[0]); err != nil {
+					return err
+				}
+				return p.show(shown, func(w io.Writer) {
+					printCredential(w, &shown.Credential)
+					printRegistration(w, &shown.Registration)
+				})
 			})
 		},
 	}
@@ -197,7 +225,10 @@ func printCredential(w io.Writer, c *identity.Credential) {
 		field{"kind", c.Kind},
 		field{"auth style", c.AuthStyle},
 		field{"token URL", c.TokenURL},
+		field{"issuer", c.Issuer},
 		field{"scope", c.Scope},
+		field{"token parameters", parametersText(c.TokenParameters)},
+		field{"key", keyText(c)},
 		field{"not after", moment(c.NotAfter)},
 		field{"created", moment(c.Created)},
 	)

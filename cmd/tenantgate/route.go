@@ -40,6 +40,7 @@ func routeAttributes(cmd *cobra.Command) *attributes {
 	a.duration(cmd, "response-timeout", "response_timeout", "longest wait for the tenant's response header (default: the tenant's)")
 	a.duration(cmd, "idle-timeout", "idle_timeout", "longest pause of a body in either direction (default 60s)")
 	a.text(cmd, "scope", "scope", "OAuth scope to ask for on this route (default: the credential's)")
+	a.parameters(cmd, "token-parameter", "token_parameters", "further field of token requests for this route, `name=value`, such as resource=https://...; may be repeated, \"\" is none")
 	a.names(cmd, "upgrade", "upgrade", "`protocols` that a connection may be turned over to, such as websocket (default: none)")
 	maxBody := cmd.Flags().String("max-body", "", "largest request body, a `size` such as 10MiB, or unlimited (default 100MiB)")
 	a.custom("max-body", "max_body", func() (any, error) {
@@ -161,6 +162,7 @@ func printRoute(w io.Writer, r *identity.Route) {
 		field{"response timeout", responseTimeout},
 		field{"idle timeout", idleTimeout.String()},
 		field{"scope", r.Scope},
+		field{"token parameters", parametersText(r.TokenParameters)},
 		field{"upgrade", strings.Join(r.Upgrade, ",")},
 		field{"created", moment(r.Created)},
 		field{"updated", moment(r.Updated)},

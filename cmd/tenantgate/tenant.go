@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 
@@ -20,7 +21,11 @@ there. The style is never guessed, because a wrong guess counts as a failed logo
   body       client_id and client_secret as form fields         SAP XSUAA
   basic      HTTP Basic, both parts form-encoded (RFC 6749)     SAP IAS
   basic_raw  HTTP Basic as it is (RFC 7617)                     SAP Neo
-  mtls       a client certificate (RFC 8705)                    SAP keys of type certificate`,
+  mtls       a client certificate (RFC 8705)                    SAP keys of type certificate
+  private_key_jwt  an assertion that a key has signed (RFC 7523)  SAP IAS, most OpenID providers
+
+Where tokens come from is a token URL, or an issuer: then its metadata (RFC 8414, OpenID Connect Discovery)
+name the token endpoint, and the one for client certificates.`,
 		Example: `  tenantgate tenant add acme-dev --auth-style body \
       --base-url https://acme-dev.it-cpi018-rt.cfapps.eu10-003.hana.ondemand.com \
       --token-url https://acme-dev.authentication.eu10.hana.ondemand.com/oauth/token
@@ -33,8 +38,10 @@ func tenantAttributes(p *program, cmd *cobra.Command) *attributes {
 	a := &attributes{}
 	a.text(cmd, "base-url", "base_url", "`URL` under which the tenant's paths lie (https)")
 	a.text(cmd, "token-url", "token_url", "`URL` of the OAuth token endpoint; credentials may name their own")
-	a.text(cmd, "auth-style", "auth_style", "how clients authenticate there: body, basic, basic_raw or mtls")
+	a.text(cmd, "issuer", "issuer", "`URL` of the issuer whose metadata name the token endpoint, in place of --token-url")
+	a.text(cmd, "auth-style", "auth_style", "how clients authenticate there: body, basic, basic_raw, mtls or private_key_jwt")
 	a.text(cmd, "scope", "scope", "OAuth scope to ask for")
+	a.parameters(cmd, "token-parameter", "token_parameters", "further field of token requests, `name=value`, such as resource=https://...; may be repeated, \"\" is none")
 	a.text(cmd, "description", "description", "free text")
 	a.file(p, cmd, "ca-bundle", "ca_bundle", "PEM `file` of the only CAs the tenant's certificate may come from (default: the system's)")
 	a.truth(cmd, "case-sensitive", "case_sensitive", "the tenant tells /A from /a (default: it does not)")
@@ -89,9 +96,9 @@ func newTenantListCommand(p *program) *cobra.Command {
 				return p.show(tenants, func(w io.Writer) {
 					rows := make([][]string, 0, len(tenants))
 					for _, t := range tenants {
-						rows = append(rows, []string{t.Name, t.BaseURL, orDash(t.TokenURL), t.AuthStyle})
+						rows = append(rows, []string{t.Name, t.BaseURL, orDash(cmp.Or(t.TokenURL, t.Issuer)), t.AuthStyle})
 					}
-					table(w, []string{"NAME", "BASE URL", "TOKEN URL", "STYLE"}, rows)
+					table(w, []string{"NAME", "BASE URL", "TOKENS FROM", "STYLE"}, rows)
 				})
 			})
 		},
@@ -134,8 +141,10 @@ func printTenant(w io.Writer, t *identity.Tenant) {
 		field{"description", t.Description},
 		field{"base URL", t.BaseURL},
 		field{"token URL", t.TokenURL},
+		field{"issuer", t.Issuer},
 		field{"auth style", t.AuthStyle},
 		field{"scope", t.Scope},
+		field{"token parameters", parametersText(t.TokenParameters)},
 		field{"trusts", ca},
 		field{"case-sensitive", yesNo(t.CaseSensitive)},
 		field{"timeout", Duration(timeout).String()},

@@ -23,8 +23,12 @@ import (
 type OAuthClient struct {
 	ID     string `json:"id"`
 	Secret string `json:"secret,omitempty"`
-	// Method is client_secret_basic, client_secret_post or tls_client_auth.
+	// Method is client_secret_basic, client_secret_post, tls_client_auth, self_signed_tls_client_auth or private_key_jwt.
 	Method string `json:"method"`
+	// JWKS is the key set of self_signed_tls_client_auth (with x5c) and private_key_jwt, JSON.
+	JWKS json.RawMessage `json:"jwks,omitempty"`
+	// Algorithm is the only one that the client may sign with; "" is any of RS256, PS256, ES256, ES384 and EdDSA.
+	Algorithm string `json:"alg,omitempty"`
 	// Subject is the subject that tls_client_auth asks for, as RFC 4514 writes it.
 	Subject string `json:"subject,omitempty"`
 	// Scope is what the client may have. What else it asks for is dropped from the token.
@@ -35,8 +39,10 @@ type OAuthClient struct {
 
 // OIDCProvider is the npm package oidc-provider, a certified OpenID implementation, over TLS on loopback.
 type OIDCProvider struct {
-	// TokenURL is the token endpoint.
-	TokenURL string
+	// Issuer is the server's own name, below which its metadata lie.
+	Issuer string
+	// TokenURL is the token endpoint, MTLSTokenURL the one that its metadata name for clients with certificates (RFC 8705 section 5).
+	TokenURL, MTLSTokenURL string
 	// CA is the PEM certificate to trust for it. The same CA issues its clients' certificates.
 	CA string
 	// Roots holds CA.
@@ -60,15 +66,16 @@ func StartOIDCProvider(t testing.TB, clients ...OAuthClient) *OIDCProvider {
 	p.Roots.AddCert(p.caCert)
 	p.http = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.Roots}, DisableKeepAlives: true}}
 	server := p.issue(&x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
-	p.base = p.start(dir, map[string]any{
+	var alias string
+	p.base, alias = p.start(dir, map[string]any{
 		"clients": append(clients, p.tenant), "ca": p.CA, "cert": encode("CERTIFICATE", server.Certificate[0]), "key": keyPEM(t, server.PrivateKey),
 	})
-	p.TokenURL = p.base + "/token"
+	p.Issuer, p.TokenURL, p.MTLSTokenURL = p.base, p.base+"/token", alias+"/token"
 	return p
 }
 
-// start runs the server and returns its base URL.
-func (p *OIDCProvider) start(dir string, config map[string]any) string {
+// start runs the server and returns its base URL and the one for clients with certificates.
+func (p *OIDCProvider) start(dir string, config map[string]any) (base, alias string) {
 	p.t.Helper()
 	line, err := json.Marshal(config)
 	if err != nil {
@@ -104,24 +111,27 @@ func (p *OIDCProvider) start(dir string, config map[string]any) string {
 	if _, err := stdin.Write(append(line, '\n')); err != nil {
 		p.t.Fatalf("oidc-provider does not read: %v", err)
 	}
-	var ready struct{ Port int }
+	var ready struct{ Port, Alias int }
 	giveUp := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 	defer giveUp.Stop()
 	for lines := bufio.NewScanner(stdout); lines.Scan(); { // oidc-provider's notices come between
 		if json.Unmarshal(lines.Bytes(), &ready) == nil && ready.Port != 0 {
 			go func() { _, _ = io.Copy(io.Discard, stdout) }()
-			return fmt.Sprintf("https://127.0.0.1:%d", ready.Port)
+			return fmt.Sprintf("https://127.0.0.1:%d", ready.Port), fmt.Sprintf("https://127.0.0.1:%d", ready.Alias)
 		}
 	}
 	p.t.Fatal("oidc-provider did not start")
-	return ""
+	return "", ""
 }
 
 // TokenRequest is what reached the token endpoint.
 type TokenRequest struct {
 	ClientID string `json:"client_id"` // "" if there is no such client, or the request is held
-	Proof    string `json:"proof"`     // basic, body or certificate: what the client showed, not what it should have
+	Proof    string `json:"proof"`     // basic, body, assertion or certificate: what the client showed, not what it should have
 	Status   int    `json:"status"`    // 0 while it is held
+	Alias    bool   `json:"alias"`     // it came to MTLSTokenURL
+	Resource string `json:"resource"`  // as it stood in the form
+	Audience string `json:"audience"`
 }
 
 // Requests returns the requests to the token endpoint, answered or not, in the order in which they came.

@@ -80,6 +80,11 @@ func (c *Client) Credential(ctx context.Context, id string) (identity.Credential
 	return do[identity.Credential](ctx, c, "GET", address("credentials", id), nil)
 }
 
+// Registration returns what to register at the vendor for a credential, and where its tokens come from.
+func (c *Client) Registration(ctx context.Context, id string) (Registration, error) {
+	return do[Registration](ctx, c, "GET", address("credentials", id, "registration"), nil)
+}
+
 // AddCredential gives an identity a credential and returns it as stored, without its secret.
 func (c *Client) AddCredential(ctx context.Context, name string, r CredentialRequest) (identity.Credential, error) {
 	return do[identity.Credential](ctx, c, "POST", address("identities", name, "credentials"), r)

@@ -18,11 +18,16 @@ func listCredentials(s *Server, c *call) (any, error) {
 // addCredential stores a credential. Its secret goes into the registry, sealed, and neither into the answer nor into the change record:
 // both are made of identity.Credential, whose secret has no JSON.
 func addCredential(s *Server, c *call) (any, error) {
-	credential, err := readCredential(c)
+	credential, made, err := readCredential(s, c)
 	if err != nil {
 		return nil, err
 	}
 	err = s.change(c, identity.ObjectCredential, "add", func(tx *identity.Tx) (_ act, err error) {
+		if made != nil {
+			if err := made.certify(c.Context(), s.CA, tx, &credential); err != nil {
+				return act{}, err
+			}
+		}
 		credential, err = tx.AddCredential(c.Context(), credential)
 		return act{credential.ID, credential}, err
 	})
@@ -30,26 +35,53 @@ func addCredential(s *Server, c *call) (any, error) {
 	return credential, err
 }
 
-func readCredential(c *call) (identity.Credential, error) {
+// readCredential reads the body. The key is nil unless it was made here.
+func readCredential(s *Server, c *call) (identity.Credential, *ownKey, error) {
 	var q struct {
 		CredentialRequest
 		ServiceKey json.RawMessage `json:"service_key"` // an object, or the same as a string
 	}
 	if err := c.decode(&q); err != nil {
-		return identity.Credential{}, err
+		return identity.Credential{}, nil, err
 	}
 	credential := identity.Credential{
-		Identity: c.name, Tenant: q.Tenant, ClientID: q.ClientID, AuthStyle: q.AuthStyle, TokenURL: q.TokenURL, Scope: q.Scope,
-		Kind: q.Kind, Certificate: q.Certificate, NotAfter: q.NotAfter, Secret: identity.NewSecret(q.Secret),
+		Identity: c.name, Tenant: q.Tenant, ClientID: q.ClientID, AuthStyle: q.AuthStyle, TokenURL: q.TokenURL, Issuer: q.Issuer, Scope: q.Scope,
+		TokenParameters: q.TokenParameters, Kind: q.Kind, Certificate: q.Certificate, NotAfter: q.NotAfter, Secret: identity.NewSecret(q.Secret),
+		KeyID: q.KeyID, AssertionAlgorithm: q.AssertionAlgorithm, AssertionAudience: q.AssertionAudience, Lifetime: q.Lifetime,
+	}
+	if q.Keyless {
+		if q.Secret != "" || q.Certificate != "" || len(q.ServiceKey) > 0 {
+			return credential, nil, invalid("keyless", "a key is to be made, and one is given", "leave out secret, certificate and service_key")
+		}
+		made, err := newOwnKey(s.Registry.Snapshot(), &credential, q.KeyType)
+		return credential, made, err
+	}
+	if q.KeyType != "" {
+		return credential, nil, invalid("key_type", "given, and no key is to be made", "leave it out, or set keyless")
 	}
 	if len(q.ServiceKey) == 0 {
-		return credential, nil
+		return credential, nil, nil
 	}
 	if q.Kind != "" || q.ClientID != "" || q.Secret != "" || q.Certificate != "" {
-		return credential, invalid("service_key", "a service key is given beside kind, client_id, secret or certificate",
+		return credential, nil, invalid("service_key", "a service key is given beside kind, client_id, secret or certificate",
 			"leave those out: the service key has its own")
 	}
-	return withServiceKey(credential, q.ServiceKey)
+	credential, err := withServiceKey(credential, q.ServiceKey)
+	return credential, nil, err
+}
+
+// removeCredential removes a credential. A certificate that the CA has issued for it is revoked: nobody will show it any more.
+func removeCredential(s *Server, c *call) (any, error) {
+	return nil, s.change(c, identity.ObjectCredential, "remove", func(tx *identity.Tx) (act, error) {
+		credential, err := tx.Credential(c.name)
+		if err != nil {
+			return act{}, err
+		}
+		if err := revokeOwn(c.Context(), s.CA, tx, &credential); err != nil {
+			return act{}, err
+		}
+		return act{c.name, nil}, tx.RemoveCredential(c.Context(), c.name)
+	})
 }
 
 // withServiceKey fills in what a service key says. What was asked for explicitly stays.
@@ -69,7 +101,7 @@ func withServiceKey(c identity.Credential, raw json.RawMessage) (identity.Creden
 	} else {
 		c.Kind, c.Secret = identity.KindSecret, identity.NewSecret(key.Secret.Reveal())
 	}
-	if c.TokenURL == "" {
+	if c.TokenURL == "" && c.Issuer == "" {
 		c.TokenURL = key.TokenURL
 	}
 	if c.AuthStyle == "" {

@@ -35,9 +35,15 @@ func removeIdentity(s *Server, c *call) (any, error) {
 		return nil, err
 	}
 	return nil, s.change(c, identity.ObjectIdentity, "remove", func(tx *identity.Tx) (act, error) {
+		credentials := tx.IdentityCredentials(c.name)
 		revoked, err := tx.RemoveIdentity(c.Context(), c.name, cascade)
 		if err != nil {
 			return act{}, err
+		}
+		for i := range credentials {
+			if err := revokeOwn(c.Context(), s.CA, tx, &credentials[i]); err != nil {
+				return act{}, err
+			}
 		}
 		done := removal{Cascade: cascade}
 		for _, r := range revoked {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/tenantgate/tenantgate/identity"
@@ -32,15 +33,61 @@ type CredentialRequest struct {
 	// secret and certificate come out of it, and also token URL and style where those are not given.
 	ServiceKey string `json:"service_key,omitempty"`
 
+	// Keyless has the server make the key, which then never leaves it, in place of Secret and Certificate: for auth style mtls with a
+	// certificate of the built-in CA that renews itself, for private_key_jwt a key alone. KeyType is P-256 (also ""), P-384, RSA-2048,
+	// RSA-3072, RSA-4096 or Ed25519; Lifetime is the certificate's, 0 the outbound profile's default.
+	Keyless  bool              `json:"keyless,omitempty"`
+	KeyType  string            `json:"key_type,omitempty"`
+	Lifetime identity.Duration `json:"lifetime,omitempty"`
+
 	// The rest is as in identity.Credential; Secret is the client secret, or the PEM private key.
-	Kind        string    `json:"kind,omitempty"`
-	ClientID    string    `json:"client_id,omitempty"`
-	Secret      string    `json:"secret,omitempty"`
-	Certificate string    `json:"certificate,omitempty"`
-	AuthStyle   string    `json:"auth_style,omitempty"`
-	TokenURL    string    `json:"token_url,omitempty"`
-	Scope       string    `json:"scope,omitempty"`
-	NotAfter    time.Time `json:"not_after,omitzero"`
+	Kind               string                   `json:"kind,omitempty"`
+	ClientID           string                   `json:"client_id,omitempty"`
+	Secret             string                   `json:"secret,omitempty"`
+	Certificate        string                   `json:"certificate,omitempty"`
+	AuthStyle          string                   `json:"auth_style,omitempty"`
+	TokenURL           string                   `json:"token_url,omitempty"`
+	Issuer             string                   `json:"issuer,omitempty"`
+	Scope              string                   `json:"scope,omitempty"`
+	TokenParameters    identity.TokenParameters `json:"token_parameters,omitempty"`
+	KeyID              string                   `json:"key_id,omitempty"`
+	AssertionAlgorithm string                   `json:"assertion_algorithm,omitempty"`
+	AssertionAudience  string                   `json:"assertion_audience,omitempty"`
+	NotAfter           time.Time                `json:"not_after,omitzero"`
+}
+
+// Registration is what to register at the vendor for a credential, and where its tokens come from. Nothing of it is secret.
+type Registration struct {
+	ClientID  string `json:"client_id"`
+	AuthStyle string `json:"auth_style"`
+	// TokenEndpoint is where tokens are asked for: configured, or as discovered by this node; "" while that has not happened.
+	TokenEndpoint string `json:"token_endpoint,omitempty"`
+	// Issuer is what the token endpoint is discovered from, "" when it is configured.
+	Issuer string `json:"issuer,omitempty"`
+	// Certificate is what the client shows, nil when it shows none.
+	Certificate *RegistrationCertificate `json:"certificate,omitempty"`
+	// JWKS is the public key set (RFC 7517): of the key that signs assertions, or of the certificate (x5c) for vendors that are given that
+	// in place of a subject.
+	JWKS json.RawMessage `json:"jwks,omitempty"`
+	// Advice says which of a vendor's options fit, one sentence each.
+	Advice []string `json:"advice,omitempty"`
+}
+
+// RegistrationCertificate is a client certificate as vendors ask for it.
+type RegistrationCertificate struct {
+	// Chain is the certificate and its intermediates, Roots what they lead to where the built-in CA has issued it, as PEM.
+	Chain string `json:"chain"`
+	Roots string `json:"roots,omitempty"`
+	// Subject and Issuer are the distinguished names as RFC 4514 writes them.
+	Subject string `json:"subject"`
+	Issuer  string `json:"issuer"`
+	// Serial is the serial number, SHA256 the fingerprint of the whole certificate, both in lower-case hex.
+	Serial string `json:"serial"`
+	SHA256 string `json:"sha256"`
+	// NotBefore and NotAfter are when it is valid, Renews when another one takes its place; zero when it does not renew itself.
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	Renews    time.Time `json:"renews,omitzero"`
 }
 
 // RevocationRequest is the body of POST /v1/certificates/{serial}/revoke.

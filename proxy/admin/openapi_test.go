@@ -86,7 +86,7 @@ func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
 		"Tenant": identity.Tenant{}, "Route": identity.Route{}, "Identity": identity.Identity{}, "Credential": identity.Credential{},
 		"Certificate": identity.Certificate{}, "CertificateRequest": admin.CertificateRequest{}, "IssuedCertificate": admin.IssuedCertificate{},
 		"CredentialRequest": admin.CredentialRequest{}, "RevocationRequest": admin.RevocationRequest{}, "Change": record.Change{}, "Report": record.Report{},
-		"Head": record.Head{}, "Check": admin.Check{}, "Status": admin.Status{},
+		"Registration": admin.Registration{}, "RegistrationCertificate": admin.RegistrationCertificate{}, "Head": record.Head{}, "Check": admin.Check{}, "Status": admin.Status{},
 	} {
 		got := slices.Sorted(maps.Keys(doc.Components.Schemas[name].Properties))
 		if want := slices.Sorted(slices.Values(jsonNames(reflect.TypeOf(v)))); !slices.Equal(got, want) {

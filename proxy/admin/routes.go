@@ -49,7 +49,8 @@ var endpoints = []endpoint{
 	{"GET", "identities/{name}/credentials", 200, nil, listCredentials},
 	{"POST", "identities/{name}/credentials", 201, nil, addCredential},
 	{"GET", "credentials/{id}", 200, nil, one(identity.ObjectCredential, (*identity.Snapshot).Credential)},
-	{"DELETE", "credentials/{id}", 204, nil, remove("credential", (*identity.Tx).RemoveCredential)},
+	{"DELETE", "credentials/{id}", 204, nil, removeCredential},
+	{"GET", "credentials/{id}/registration", 200, nil, showRegistration},
 
 	{"POST", "identities/{name}/certificates", 201, nil, issueCertificate},
 	{"GET", "certificates", 200, append([]string{"identity", "state"}, paging...), listCertificates},

@@ -2,6 +2,7 @@ package tenantsim
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -21,6 +22,8 @@ type Client struct {
 	ID          string
 	Secret      string           // for the plain token endpoint
 	Certificate *tls.Certificate // for the endpoint that requires one: exactly this leaf, as pinned; the key is for ServiceKey only
+	Unpinned    bool             // any later certificate of Certificate's subject and issuer will do, and then no earlier one
+	Key         crypto.PublicKey // with which assertions are verified (RFC 7523)
 	Roles       []string         // nil means RoleSend
 }
 
@@ -31,6 +34,8 @@ type registered struct {
 	rolesAt  time.Time // zero: nothing is due
 	failures int       // failed log-ons in a row
 	locked   time.Time // until then every log-on fails
+
+	newest *x509.Certificate // the last one of an unpinned client
 }
 
 func (r *registered) roles(now time.Time) []string {

@@ -60,8 +60,9 @@ type Sim struct {
 	flows    map[string]Flow // by lower-case path
 	sessions sessions
 	issuer   *issuer
-	nextSlot time.Time // of the token server's rate limit
-	reject   int       // flow requests yet to be answered 401
+	nextSlot time.Time       // of the token server's rate limit
+	reject   int             // flow requests yet to be answered 401
+	asserts  map[string]bool // jti of the assertions that were used
 
 	records recorder
 }
@@ -83,7 +84,7 @@ func New(o Options) (*Sim, error) {
 		return nil, err
 	}
 	s := &Sim{options: o, authority: a, issuer: i, done: make(chan struct{}), servers: map[Listener]*http.Server{},
-		addresses: map[Listener]string{}, clients: map[string]*registered{}, flows: map[string]Flow{}}
+		addresses: map[Listener]string{}, clients: map[string]*registered{}, flows: map[string]Flow{}, asserts: map[string]bool{}}
 	s.records.limit = o.MaxRecords
 	s.switches.Store(&o.Switches)
 	handlers := map[Listener]http.HandlerFunc{Runtime: s.serveRuntime, API: s.serveAPI, Token: s.serveToken, MTLSToken: s.serveToken}

@@ -50,15 +50,29 @@ func (s *Sim) serveToken(w http.ResponseWriter, r *http.Request) {
 		s.mu.Unlock()
 		writeJSON(w, http.StatusOK, keys)
 	case "/.well-known/openid-configuration":
-		writeJSON(w, http.StatusOK, map[string]any{
-			"issuer": s.url(Token) + "/oauth/token", "token_endpoint": s.TokenURL(), "jwks_uri": s.url(Token) + "/token_keys",
-			"grant_types_supported":                 []string{"client_credentials"},
-			"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post", "tls_client_auth"},
-			"mtls_endpoint_aliases":                 map[string]any{"token_endpoint": s.MTLSTokenURL()},
-		})
+		s.describe(w)
 	default:
 		writeNotFound(w)
 	}
+}
+
+// describe answers with the token server's metadata. XSUAA's name the issuer of its tokens (TENANTS.md 2.6), on the host for certificates as
+// well; Neo has none.
+func (s *Sim) describe(w http.ResponseWriter) {
+	issuer, endpoint, keys := s.url(Token)+"/oauth/token", s.TokenURL(), s.url(Token)+"/token_keys"
+	switch s.switches.Load().Vendor {
+	case Neo:
+		writeNotFound(w)
+		return
+	case IAS:
+		issuer, endpoint, keys = s.url(Token), s.url(Token)+"/oauth2/token", s.url(Token)+"/oauth2/certs"
+	}
+	writeJSON(w, http.StatusOK, map[string]any{
+		"issuer": issuer, "token_endpoint": endpoint, "jwks_uri": keys,
+		"grant_types_supported":                 []string{"client_credentials"},
+		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post", "tls_client_auth", "private_key_jwt"},
+		"mtls_endpoint_aliases":                 map[string]any{"token_endpoint": s.MTLSTokenURL()},
+	})
 }
 
 // spoiled answers in the way of the fault, and reports whether it did.
@@ -239,10 +253,14 @@ func (s *Sim) authenticate(r *http.Request, v Vendor) (*registered, *x509.Certif
 	if tapOf(r.Context()) != nil && len(r.TLS.PeerCertificates) > 0 {
 		leaf := r.TLS.PeerCertificates[0]
 		c := s.clients[bodyID]
-		if c == nil || c.Certificate == nil || c.Certificate.Leaf == nil || !c.Certificate.Leaf.Equal(leaf) {
+		if c == nil || !c.shown(leaf) {
 			return nil, nil, unauthorized("Client authentication failed")
 		}
 		return c, leaf, nil
+	}
+	if r.PostForm.Get("client_assertion") != "" && v != Neo {
+		c, problem := s.asserted(r, time.Now())
+		return c, nil, problem
 	}
 	id, secret, problem := presented(r, v)
 	if problem != nil {

@@ -48,6 +48,9 @@ type Engine struct {
 	RefusedHold time.Duration
 	// RejectCooldown is how long after an eviction by [Source.Reject] no other token is evicted. 0 means 30 s.
 	RejectCooldown time.Duration
+	// DiscoveryAge is after what time an issuer's metadata are read again, in the background; what was read last serves until
+	// something better is there. 0 means 1 h.
+	DiscoveryAge time.Duration
 
 	// Dial connects to the token endpoint. nil means a [net.Dialer].
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -59,7 +62,8 @@ type Engine struct {
 	// Logger gets a line for each failure and each recovery. nil means none.
 	Logger *slog.Logger
 
-	lastID atomic.Uint64
+	lastID      atomic.Uint64
+	discoveries discoveries
 
 	mu      sync.RWMutex // guards what follows; held for map operations only
 	base    time.Time    // the zero of all instants kept as durations; set with the first source
@@ -69,13 +73,14 @@ type Engine struct {
 }
 
 // sourceKey is a struct and not a joined string, so that no two pairs can meet.
-type sourceKey struct{ id, scope string }
+type sourceKey struct{ id, scope, parameters string }
 
 // Fetch describes one request to a token endpoint, for metrics. It carries no secret.
 type Fetch struct {
 	CredentialID string
 	Scope        string
-	Host         string        // host and port of the token endpoint
+	Parameters   string        // as in Credential
+	Host         string        // host and port of the token endpoint, of the issuer where it is discovered
 	Background   bool          // no caller waited for it when it began
 	Duration     time.Duration // of the exchange
 	Lifetime     time.Duration // of the token as taken over, 0 on error
@@ -87,7 +92,9 @@ type Fetch struct {
 type State struct {
 	CredentialID string
 	Scope        string
-	Host         string    // host and port of the token endpoint
+	Parameters   string    // as in Credential
+	Host         string    // host and port of the token endpoint, of the issuer where it is discovered
+	Endpoint     string    // the token endpoint; "" while it is still to be discovered
 	Valid        bool      // a token is at hand
 	Obtained     time.Time // when the token at hand was asked for, zero if there is none
 	Expires      time.Time // when it ends, zero if there is none
@@ -97,11 +104,11 @@ type State struct {
 	LastError    *Error    // of the last fetch, nil if it succeeded
 }
 
-// Source returns the source of the credential and its scope, making it if need be. A credential with the same ID and scope
-// but another content replaces the old source, which refuses from then on. The credential is not checked here: an impossible
+// Source returns the source of the credential, its scope and its parameters, making it if need be. A credential with the same
+// three but another content replaces the old source, which refuses from then on. The credential is not checked here: an impossible
 // one gives an error at [Source.Token].
 func (e *Engine) Source(c Credential) *Source {
-	key := sourceKey{c.ID, c.Scope}
+	key := sourceKey{c.ID, c.Scope, c.Parameters}
 	e.mu.RLock()
 	s := e.sources[key]
 	e.mu.RUnlock()
@@ -164,7 +171,7 @@ func (e *Engine) Drop(credentialID string) {
 	}
 }
 
-// States returns the state of every source, ordered by credential ID and scope.
+// States returns the state of every source, ordered by credential ID, scope and parameters.
 func (e *Engine) States() []State {
 	e.mu.RLock()
 	sources := make([]*Source, 0, len(e.sources))
@@ -177,7 +184,7 @@ func (e *Engine) States() []State {
 		states[i] = s.State()
 	}
 	slices.SortFunc(states, func(a, b State) int {
-		return cmp.Or(cmp.Compare(a.CredentialID, b.CredentialID), cmp.Compare(a.Scope, b.Scope))
+		return cmp.Or(cmp.Compare(a.CredentialID, b.CredentialID), cmp.Compare(a.Scope, b.Scope), cmp.Compare(a.Parameters, b.Parameters))
 	})
 	return states
 }

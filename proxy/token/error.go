@@ -15,15 +15,16 @@ import (
 type Step string
 
 const (
-	StepDial    Step = "dial"    // name resolution or connecting
-	StepTLS     Step = "tls"     // handshake, trust, or an alert such as certificate_required
-	StepRequest Step = "request" // building the request, sending it, or waiting for and reading the answer
-	StepStatus  Step = "status"  // an answer other than 200 that refuses nobody: 429, 500, a redirect
-	StepParse   Step = "parse"   // a 200 whose body is no usable token
-	StepRefused Step = "refused" // the server does not accept this client (invalid_client and its kin, 401, 403)
-	StepScope   Step = "scope"   // a token that lacks a scope that was asked for; an answer that names none grants all (RFC 6749 section 5.1)
-	StepWait    Step = "wait"    // the caller's own context ended first; the fetch goes on for others
-	StepDropped Step = "dropped" // the credential was changed, disabled or removed, or the engine closed
+	StepDiscover Step = "discover" // finding the token endpoint in the issuer's metadata, whatever went wrong there
+	StepDial     Step = "dial"     // name resolution or connecting
+	StepTLS      Step = "tls"      // handshake, trust, or an alert such as certificate_required
+	StepRequest  Step = "request"  // building the request, sending it, or waiting for and reading the answer
+	StepStatus   Step = "status"   // an answer other than 200 that refuses nobody: 429, 500, a redirect
+	StepParse    Step = "parse"    // a 200 whose body is no usable token
+	StepRefused  Step = "refused"  // the server does not accept this client (invalid_client and its kin, 401, 403)
+	StepScope    Step = "scope"    // a token that lacks a scope that was asked for; an answer that names none grants all (RFC 6749 section 5.1)
+	StepWait     Step = "wait"     // the caller's own context ended first; the fetch goes on for others
+	StepDropped  Step = "dropped"  // the credential was changed, disabled or removed, or the engine closed
 )
 
 // ErrDropped is what errors.Is finds in the error of a Source whose credential was dropped. Ask [Engine.Source] again with

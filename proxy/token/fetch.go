@@ -27,19 +27,26 @@ import (
 // library a plain one: the library fails on an expires_in of 60.0, keeps a token without one for ever, and puts the raw
 // body, which may echo the secret, into its error.
 func (e *Engine) fetch(ctx context.Context, c Credential) (*reply, *Error) {
-	host := hostOf(c.TokenURL)
 	if err := c.Validate(); err != nil {
-		return nil, &Error{Step: StepRequest, Host: host, Description: c.clean(err.Error(), maxDescription)}
+		return nil, &Error{Step: StepRequest, Host: c.host(), Description: c.clean(err.Error(), maxDescription)}
+	}
+	at, failed := e.endpoint(ctx, c)
+	if failed != nil {
+		return nil, failed
 	}
 	transport := e.transport(c)
 	defer transport.CloseIdleConnections()
-	x := &exchange{credential: c, host: host, maxBody: e.maxBody(), base: transport}
-	config := clientcredentials.Config{ClientID: c.ClientID, TokenURL: c.TokenURL, Scopes: strings.Fields(c.Scope),
-		AuthStyle: oauth2.AuthStyleInParams}
-	if c.Style == Basic || c.Style == BasicRaw {
-		config.AuthStyle = oauth2.AuthStyleInHeader
+	x := &exchange{credential: c, host: hostOf(at.tokenURL), maxBody: e.maxBody(), base: transport}
+	params, err := x.parameters(at)
+	if err != nil {
+		return nil, &Error{Step: StepRequest, Host: x.host, Description: x.clean(err.Error(), maxDescription)}
 	}
-	if c.Style != MTLS {
+	config := clientcredentials.Config{ClientID: c.ClientID, TokenURL: at.tokenURL, Scopes: strings.Fields(c.Scope),
+		EndpointParams: params, AuthStyle: oauth2.AuthStyleInParams}
+	switch c.Style {
+	case Basic, BasicRaw:
+		config.AuthStyle, config.ClientSecret = oauth2.AuthStyleInHeader, c.Secret.Reveal()
+	case Body:
 		config.ClientSecret = c.Secret.Reveal()
 	}
 	httpClient := &http.Client{
@@ -47,15 +54,42 @@ func (e *Engine) fetch(ctx context.Context, c Credential) (*reply, *Error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	ctx = context.WithValue(x.trace(ctx), oauth2.HTTPClient, httpClient)
-	_, err := config.Token(ctx)
+	_, err = config.Token(ctx)
 	if err == nil && x.reply != nil {
 		return x.reply, nil
 	}
 	var known *Error
-	if errors.As(err, &known) {
-		return nil, known
+	if !errors.As(err, &known) {
+		known = x.broken(err)
 	}
-	return nil, x.broken(err)
+	if known.Step == StepDial || known.Status == http.StatusNotFound || known.Status/100 == 3 {
+		e.discoveries.doubt(c) // it may have moved
+	}
+	return nil, known
+}
+
+// parameters are the form's fields beside those that the library knows.
+func (x *exchange) parameters(at endpoint) (url.Values, error) {
+	c := &x.credential
+	params, err := url.ParseQuery(c.Parameters)
+	if err != nil || c.Style != PrivateKeyJWT {
+		return params, err
+	}
+	audience := c.AssertionAudience
+	switch audience {
+	case "":
+		audience = at.tokenURL
+	case IssuerAudience:
+		audience = at.issuer
+	}
+	assertion, err := c.Assertion.sign(c.ClientID, audience, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	x.assertion = NewSecret(assertion)
+	params.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+	params.Set("client_assertion", assertion)
+	return params, nil
 }
 
 // transport serves one request: fetches are half a token's lifetime apart, so nothing is gained by keeping a connection,
@@ -82,6 +116,7 @@ func (e *Engine) transport(c Credential) *http.Transport {
 // exchange is the round tripper of one fetch.
 type exchange struct {
 	credential Credential
+	assertion  Secret // what PrivateKeyJWT sent
 	host       string
 	maxBody    int64
 	base       http.RoundTripper
@@ -173,18 +208,38 @@ func (x *exchange) oauth(res *http.Response, code, description string) *Error {
 	switch code {
 	case "invalid_client", "unauthorized_client", "unauthorized", "access_denied":
 		step = StepRefused
+	case "invalid_request":
+		if x.undecodable() {
+			step = StepRefused
+		}
 	}
 	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {
 		step = StepRefused
 	}
 	err := x.problem(step, res, description)
-	err.Code = x.credential.clean(code, maxCode)
+	err.Code = x.clean(code, maxCode)
 	return err
+}
+
+// undecodable reports whether the credentials went out in a form that a strict reader of RFC 6749 section 2.3.1 cannot decode: to it a
+// raw '%' is a broken escape, which it calls an invalid request where it means a failed log-on. Trying again would be one more.
+func (x *exchange) undecodable() bool {
+	_, idErr := url.QueryUnescape(x.credential.ClientID)
+	_, secretErr := url.QueryUnescape(x.credential.Secret.Reveal())
+	return x.credential.Style == BasicRaw && (idErr != nil || secretErr != nil)
 }
 
 func (x *exchange) problem(step Step, res *http.Response, description string) *Error {
 	return &Error{Step: step, Host: x.host, Status: res.StatusCode, RetryAfter: retryAfter(res, time.Now()),
-		Description: x.credential.clean(description, maxDescription)}
+		Description: x.clean(description, maxDescription)}
+}
+
+// clean is [Credential.clean] with the assertion masked as well.
+func (x *exchange) clean(text string, limit int) string {
+	if assertion := x.assertion.Reveal(); assertion != "" {
+		text = strings.ReplaceAll(text, assertion, redacted)
+	}
+	return x.credential.clean(text, limit)
 }
 
 // broken turns a failure of the connection into an error. The system's text is kept, masked; the system's error is not,
@@ -206,7 +261,7 @@ func (x *exchange) broken(err error) *Error {
 	case errors.Is(err, context.Canceled):
 		e.cause = context.Canceled
 	}
-	e.Description = x.credential.clean(text, maxDescription)
+	e.Description = x.clean(text, maxDescription)
 	return e
 }
 

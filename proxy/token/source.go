@@ -58,7 +58,7 @@ type flight struct {
 }
 
 func newSource(e *Engine, c Credential, cl *client) *Source {
-	s := &Source{e: e, cred: c, host: hostOf(c.TokenURL), client: cl, base: e.base, lastEvict: -1 << 62}
+	s := &Source{e: e, cred: c, host: c.host(), client: cl, base: e.base, lastEvict: -1 << 62}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.nextTry.Store(int64(never))
 	return s
@@ -190,7 +190,8 @@ func (s *Source) Reject(t Token) (retry bool) {
 func (s *Source) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := State{CredentialID: s.cred.ID, Scope: s.cred.Scope, Host: s.host, Fetching: s.flight != nil,
+	st := State{CredentialID: s.cred.ID, Scope: s.cred.Scope, Parameters: s.cred.Parameters, Host: s.host,
+		Endpoint: s.e.discoveries.known(s.cred), Fetching: s.flight != nil,
 		Fetches: s.fetches, Failures: s.failures, LastError: s.lastError}
 	if h := s.current.Load(); h.good(s.now()) {
 		st.Valid, st.Obtained, st.Expires = true, s.at(h.obtained), s.at(h.expires)
