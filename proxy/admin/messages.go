@@ -29,8 +29,11 @@ type CredentialRequest struct {
 	// Tenant is which tenant the credential is for. Required.
 	Tenant string `json:"tenant"`
 	// ServiceKey is a service key as the vendor hands it out, as text. On the wire it may also stand as a JSON object. Kind, client id,
-	// secret and certificate come out of it, and also token URL and style where those are not given.
+	// secret and certificate come out of it, and also token URL and style where those are not given. Beside it, Secret is the private key,
+	// and Certificate the certificate, of a service key that lacks them (token.KeyOptions).
 	ServiceKey string `json:"service_key,omitempty"`
+	// Binding chooses one of several bindings in a ServiceKey that is a VCAP_SERVICES document.
+	Binding string `json:"binding,omitempty"`
 
 	// The rest is as in identity.Credential; Secret is the client secret, or the PEM private key.
 	Kind        string    `json:"kind,omitempty"`

@@ -78,7 +78,7 @@ func TestServiceKeysOfEveryShape(t *testing.T) {
 		{"ias certificate", iasCert, token.ShapeIASCertificate, "1aa234ca-faed", "https://acme.accounts.cloud.sap/oauth2/token"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			k, err := token.ParseServiceKey(render(t, c.document))
+			k, err := token.ParseServiceKey(render(t, c.document), token.KeyOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -112,7 +112,7 @@ func TestPEMInAnyState(t *testing.T) {
 		"text around it":  func(s string) string { return "subject=CN = x\n" + s + "\nend" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			k, err := token.ParseServiceKey(render(t, doc("oauth", doc("clientid", "a", "certificate", change(cert)+change(other), "key", change(key), "tokenurl", certURL))))
+			k, err := token.ParseServiceKey(render(t, doc("oauth", doc("clientid", "a", "certificate", change(cert)+change(other), "key", change(key), "tokenurl", certURL))), token.KeyOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -134,7 +134,8 @@ func TestServiceKeysThatAreRefused(t *testing.T) {
 	}{
 		{"empty", " \n", "it is empty"},
 		{"a PEM file", cert, "it is a PEM file"},
-		{"no JSON", "hello", "broken at byte 1"},
+		{"no JSON", "hello", "no JSON object"},
+		{"broken JSON", `{"oauth":{"clientid":x}}`, "broken at byte 22"},
 		{"cut off", `{"oauth":{"clientid":"a"`, "cut off"},
 		{"an array", `[]`, "no JSON object"},
 		{"null", `null`, "no JSON object"},
@@ -145,6 +146,7 @@ func TestServiceKeysThatAreRefused(t *testing.T) {
 		{"too large", `{"a":"` + strings.Repeat("x", 1<<20) + `"}`, "larger than"},
 		{"wrong type", `{"oauth":{"clientid":7}}`, "oauth.clientid: it has the wrong JSON type"},
 		{"wrong type above", `{"oauth":7}`, "oauth: it has the wrong JSON type"},
+		{"UTF-16", "\xff\xfe{\x00", "not UTF-8"},
 		{"no client id", `{"oauth":{"clientsecret":"s","tokenurl":"https://x/y"}}`, "clientid: it is missing"},
 		{"no secret", string(pir()), "clientsecret: it is missing, and so are certificate and key"},
 		{"no token URL", `{"oauth":{"clientid":"a","clientsecret":"s"}}`, "tokenurl: it is missing"},
@@ -154,7 +156,7 @@ func TestServiceKeysThatAreRefused(t *testing.T) {
 		{"xsuaa without url", `{"clientid":"a","clientsecret":"s","xsappname":"x"}`, "url: it is missing"},
 		{"xsuaa x509 without certurl", string(render(t, doc("clientid", "a", "certificate", cert, "key", key, "xsappname", "x", "url", authURL))), "certurl: it is missing"},
 		{"external certificate", string(pir("certificate", cert)), "key: it is missing: this is an external certificate"},
-		{"hidden certificate", `{"credentials":{"clientid":"a","credential-type":"x509","certurl":"https://x","xsappname":"y"}}`, "certificate, key: both are missing"},
+		{"hidden certificate", `{"credentials":{"clientid":"a","credential-type":"x509","certurl":"https://x","xsappname":"y"}}`, "certificate, credentials.key: both are missing"},
 		{"key without certificate", string(pir("key", key)), "certificate: it is missing beside the key"},
 		{"foreign key", string(pir("certificate", cert, "key", foreign)), "they do not belong together"},
 		{"key for a certificate", string(pir("certificate", key, "key", key)), "a PEM block that is no certificate"},
@@ -169,12 +171,12 @@ func TestServiceKeysThatAreRefused(t *testing.T) {
 		{"newline in secret", `{"oauth":{"clientid":"a","clientsecret":"s\n","tokenurl":"https://x/y"}}`, "control character"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			k, err := token.ParseServiceKey([]byte(c.document))
+			k, err := token.ParseServiceKey([]byte(c.document), token.KeyOptions{})
 			var keyError *token.KeyError
 			if !errors.As(err, &keyError) || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("got %v, want a *KeyError with %q", err, c.want)
 			}
-			if k != (token.ServiceKey{}) {
+			if k.ClientID != "" || !k.Secret.Empty() || !k.KeyPEM.Empty() {
 				t.Errorf("got %+v beside the error", k)
 			}
 			if strings.Contains(fmt.Sprintf("%+v", err), key[40:60]) {
@@ -197,7 +199,7 @@ func FuzzAParsedServiceKeyIsComplete(f *testing.F) {
 	}
 	f.Add([]byte(`{"uaa":{"uaa":{"uaa":{"uaa":{}}}}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		k, err := token.ParseServiceKey(b)
+		k, err := token.ParseServiceKey(b, token.KeyOptions{})
 		if err != nil {
 			return
 		}
