@@ -269,7 +269,7 @@ func (u *upstreams) prune(now time.Time) {
 
 // source returns the token source of the identity's newest credential for this tenant.
 func (p *pool) source(tokens *token.Engine, c *identity.Credential, routeScope string) (*token.Source, error) {
-	key := sourceKey{c.ID, cmp.Or(routeScope, c.Scope, p.tenant.Scope)}
+	key := sourceKey{c.ID, p.scope(c, routeScope)}
 	if m := p.sources.Load(); m != nil {
 		if s := (*m)[key]; s != nil {
 			return s, nil
@@ -284,25 +284,40 @@ func (p *pool) source(tokens *token.Engine, c *identity.Credential, routeScope s
 		}
 		next = maps.Clone(*m)
 	}
-	tc := token.Credential{
-		ID: c.ID, TokenURL: cmp.Or(c.TokenURL, p.tenant.TokenURL), Style: token.Style(cmp.Or(c.AuthStyle, p.tenant.AuthStyle)),
-		ClientID: c.ClientID, Scope: key.scope, RootCAs: p.roots,
-	}
-	if p.via != nil {
-		tc.Via, tc.Dial = p.tenant.HTTPProxy, p.via.dial
-	}
-	if c.Kind == identity.KindCertificate {
-		var err error
-		if tc.Certificate, err = keyPair(c); err != nil {
-			return nil, err
-		}
-	} else {
-		tc.Secret = token.NewSecret(c.Secret.Reveal())
+	tc, err := p.credential(c, key.scope)
+	if err != nil {
+		return nil, err
 	}
 	s := tokens.Source(tc)
 	next[key] = s
 	p.sources.Store(&next)
 	return s, nil
+}
+
+// scope is what is asked for: the nearest of those that name any.
+func (p *pool) scope(c *identity.Credential, routeScope string) string {
+	return cmp.Or(routeScope, c.Scope, p.tenant.Scope)
+}
+
+// credential is a stored credential in the form in which tokens are fetched with it.
+func (p *pool) credential(c *identity.Credential, scope string) (token.Credential, error) {
+	tc := token.Credential{
+		ID: c.ID, TokenURL: cmp.Or(c.TokenURL, p.tenant.TokenURL), Style: token.Style(cmp.Or(c.AuthStyle, p.tenant.AuthStyle)),
+		ClientID: c.ClientID, Scope: scope, RootCAs: p.roots,
+	}
+	if p.via != nil {
+		tc.Via, tc.Dial = p.tenant.HTTPProxy, p.via.dial
+	}
+	if c.Kind == identity.KindCertificate {
+		pair, err := keyPair(c)
+		if err != nil {
+			return tc, err
+		}
+		tc.Certificate = pair
+		return tc, nil
+	}
+	tc.Secret = token.NewSecret(c.Secret.Reveal())
+	return tc, nil
 }
 
 // forgetSources lets go of sources whose credential is gone.

@@ -32,6 +32,7 @@ func newAdminService(n *node) *adminService {
 		return &http.Server{
 			Handler: &admin.Server{
 				Registry: n.registry, CA: n.ca, DB: n.db.DB, Actor: actor, Ready: a.checks, Metrics: metrics, Logger: n.log,
+				Tokens: n.tokens, Way: n.way,
 			},
 			ReadHeaderTimeout: 10 * time.Second,
 			ReadTimeout:       30 * time.Second,

@@ -14,11 +14,16 @@ import (
 
 // call runs fn with the client of the running server and makes its error readable.
 func (p *program) call(fn func(c *admin.Client) error) error {
+	return p.calling("waiting for the server", fn)
+}
+
+// calling is call for what may take its time, which what names.
+func (p *program) calling(what string, fn func(c *admin.Client) error) error {
 	c, err := p.client()
 	if err != nil {
 		return err
 	}
-	defer p.slow("waiting for the server")()
+	defer p.slow(what)()
 	return explain(fn(c))
 }
 

@@ -20,7 +20,8 @@ stored encrypted and never shown again.`,
 		Example: `  tenantgate credential add erp acme-dev --service-key key.json
   tenantgate credential add erp acme-dev --client-id sb-1234 --secret-file - < secret
   tenantgate credential list erp`,
-	}, newCredentialAddCommand(p), newCredentialListCommand(p), newCredentialShowCommand(p), newCredentialRemoveCommand(p))
+	}, newCredentialAddCommand(p), newCredentialListCommand(p), newCredentialShowCommand(p), newCredentialRemoveCommand(p),
+		newCredentialCheckCommand(p))
 }
 
 func newCredentialListCommand(p *program) *cobra.Command {

@@ -26,7 +26,8 @@ there. The style is never guessed, because a wrong guess counts as a failed logo
       --base-url https://acme-dev.it-cpi018-rt.cfapps.eu10-003.hana.ondemand.com \
       --token-url https://acme-dev.authentication.eu10.hana.ondemand.com/oauth/token
   tenantgate tenant list`,
-	}, newTenantAddCommand(p), newTenantListCommand(p), newTenantShowCommand(p), newTenantSetCommand(p), newTenantRemoveCommand(p))
+	}, newTenantAddCommand(p), newTenantListCommand(p), newTenantShowCommand(p), newTenantSetCommand(p), newTenantRemoveCommand(p),
+		newTenantCheckCommand(p))
 }
 
 // tenantAttributes are the flags of `tenant add` and `tenant set`.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/proxy/check"
 )
 
 // CertificateRequest is the body of POST /v1/identities/{name}/certificates.
@@ -44,6 +45,42 @@ type CredentialRequest struct {
 	TokenURL    string    `json:"token_url,omitempty"`
 	Scope       string    `json:"scope,omitempty"`
 	NotAfter    time.Time `json:"not_after,omitzero"`
+}
+
+// CheckRequest is the body of POST /v1/tenants/{name}/check. The zero one tries every credential of the tenant.
+type CheckRequest struct {
+	// Identity narrows the check to the credentials of one identity, Credential to one credential, by its id.
+	Identity   string `json:"identity,omitempty"`
+	Credential string `json:"credential,omitempty"`
+	// Route names a route of the tenant: tokens are asked for with its scope, and its identity's role is looked at.
+	Route string `json:"route,omitempty"`
+	// ProbePath is a path below the tenant's base URL that is asked for with each token; "" asks for none, and then nothing is sent to
+	// the tenant. ProbeMethod is HEAD (default) or GET.
+	ProbePath   string `json:"probe_path,omitempty"`
+	ProbeMethod string `json:"probe_method,omitempty"`
+}
+
+// CheckReport is the answer to a [CheckRequest].
+type CheckReport struct {
+	Tenant  string `json:"tenant"`
+	BaseURL string `json:"base_url"`
+	// State is the worst of all steps.
+	State check.State `json:"state"`
+	// Steps are those of the tenant itself. They stand with each credential where its certificate is shown to the tenant.
+	Steps []check.Step `json:"steps"`
+	// Credentials are what came of each, by identity, newest first.
+	Credentials []CredentialCheck `json:"credentials"`
+}
+
+// CredentialCheck is what came of one credential.
+type CredentialCheck struct {
+	ID       string       `json:"id"`
+	Identity string       `json:"identity"`
+	ClientID string       `json:"client_id"`
+	State    check.State  `json:"state"`
+	Steps    []check.Step `json:"steps"`
+	// Claims are what the token says of itself; nil without a token, and for an opaque one.
+	Claims *check.Claims `json:"claims,omitempty"`
 }
 
 // RevocationRequest is the body of POST /v1/certificates/{serial}/revoke.
