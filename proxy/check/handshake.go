@@ -10,8 +10,10 @@ import (
 	"time"
 )
 
-// serverEnds is how long before its end a server's certificate is worth a word.
-const serverEnds = 14 * 24 * time.Hour
+// serverEnds is how long before its end a server's certificate is worth a word: two weeks, or a tenth of a shorter life.
+func serverEnds(c *x509.Certificate) time.Duration {
+	return min(14*24*time.Hour, c.NotAfter.Sub(c.NotBefore)/10)
+}
 
 // describeTLS says what was agreed on, and who vouches for the server.
 func describeTLS(s *tls.ConnectionState, now time.Time) (State, string, string) {
@@ -28,7 +30,7 @@ func describeTLS(s *tls.ConnectionState, now time.Time) (State, string, string) 
 		chain := s.VerifiedChains[0]
 		detail += ", vouched for by " + holder(chain[len(chain)-1])
 	}
-	if leaf.NotAfter.Sub(now) < serverEnds {
+	if leaf.NotAfter.Sub(now) < serverEnds(leaf) {
 		return Warn, detail, "the server's certificate ends soon: its operator must renew it"
 	}
 	return OK, detail, ""
