@@ -63,7 +63,7 @@ func (a *attributes) someNames(cmd *cobra.Command, flag, field, usage string) {
 		case len(*v) == 0:
 			return nil, usageError(cmd, "--%s is empty: name some, or all", flag)
 		case slices.Equal(*v, []string{"all"}):
-			return []string{}, nil
+			return nil, nil // null is everything; the API refuses an empty list
 		}
 		return *v, nil
 	}})

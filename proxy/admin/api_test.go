@@ -302,6 +302,38 @@ func TestAdministratorsCertificatesAreShownAndRevoked(t *testing.T) {
 	}
 }
 
+// A list that has lost its methods must not open a route to all of them.
+func TestARouteIsOpenToAllMethodsOnlyWhenAskedTo(t *testing.T) {
+	h := build(t)
+	h.furnish()
+	route := func(methods string) string {
+		return `{"name":"r","path":"/r","tenant":"acme","role":"r"` + methods + `}`
+	}
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		{"POST", "/v1/routes", route(`,"methods":[]`), 422, `"field":"methods"`},
+		{"POST", "/v1/routes", route(`,"methods":null`), 201, `"name":"r"`},
+		{"PATCH", "/v1/routes/r", `{"methods":["GET"]}`, 200, `"methods":["GET"]`},
+		{"PATCH", "/v1/routes/r", `{"methods":[]}`, 422, `leave it out (null) for all`},
+		{"PATCH", "/v1/routes/r", `{"role":"other"}`, 200, `"methods":["GET"]`},
+		{"PATCH", "/v1/routes/r", `{"methods":null}`, 200, `"role":"other"`},
+		{"PATCH", "/v1/routes/r", `{"role":"r"}`, 200, `"role":"r"`},
+		{"DELETE", "/v1/routes/r", "", 204, ""},
+		{"POST", "/v1/routes", route(""), 201, `"name":"r"`},
+	} {
+		status, answer := h.send(c.method, c.path, c.body)
+		if status != c.status || !strings.Contains(answer, c.want) {
+			t.Errorf("%s %s: got %d %s, want %d %s", c.method, c.body, status, answer, c.status, c.want)
+		}
+		if strings.Contains(c.body, "null") && strings.Contains(answer, "methods") {
+			t.Errorf("%s: got %s, want all methods", c.body, answer)
+		}
+	}
+}
+
 func TestServiceKeysAreReadAsObjectAndAsText(t *testing.T) {
 	h := build(t)
 	h.furnish()
