@@ -76,9 +76,7 @@ func newRootCommand(p *program) *cobra.Command {
 		SilenceUsage:  true,
 	}
 	subcommandsOnly(root)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError(cmd, "%v", err)
-	})
+	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
 	root.SetHelpCommandGroupID(groupLook) // without a group it would print a heading of its own, with nothing below
