@@ -221,6 +221,40 @@ func TestWhatWorksAndIsOddIsAWarning(t *testing.T) {
 	}
 }
 
+func TestEveryVendorsManners(t *testing.T) {
+	for name, c := range map[string]struct {
+		vendor tenantsim.Vendor
+		style  token.Style
+		state  check.State
+	}{
+		"XSUAA by body":             {tenantsim.XSUAA, token.Body, check.OK},
+		"XSUAA by encoded Basic":    {tenantsim.XSUAA, token.Basic, check.OK},
+		"XSUAA by raw Basic":        {tenantsim.XSUAA, token.BasicRaw, check.OK},
+		"IAS by body":               {tenantsim.IAS, token.Body, check.OK},
+		"IAS by encoded Basic":      {tenantsim.IAS, token.Basic, check.OK},
+		"IAS by raw Basic":          {tenantsim.IAS, token.BasicRaw, check.Fail},
+		"Neo by raw Basic":          {tenantsim.Neo, token.BasicRaw, check.Warn}, // no lifetime told
+		"Neo by body":               {tenantsim.Neo, token.Body, check.Fail},
+		"XSUAA by certificate":      {tenantsim.XSUAA, token.MTLS, check.Warn}, // bound, and the tenant is shown none
+		"IAS by certificate, shown": {tenantsim.IAS, token.MTLS, check.OK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.sim.Switch(func(sw *tenantsim.Switches) { sw.Vendor = c.vendor })
+			if c.style == token.MTLS {
+				s.certificate()
+				s.client.Shown = c.state == check.OK
+			}
+			s.client.Way.Credential.Style = c.style
+			steps, _ := s.client.Try(t.Context(), s.engine)
+			if got := check.Worst(steps); got != c.state {
+				t.Errorf("got %s, want %s\n%s", got, c.state, show(steps))
+			}
+		})
+	}
+}
+
 func TestARefusedClientIsHeldAndNotTriedAgain(t *testing.T) {
 	s := newSite(t)
 	s.client.Way.Credential.Secret = token.NewSecret("wrong")

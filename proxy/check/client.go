@@ -205,6 +205,12 @@ func format(t *token.Trial, claims *Claims, clientID string) Step {
 	if len(claims.Audience) > 0 {
 		s.Detail += " for " + short(claims.Audience, 3)
 	}
+	if claims.Zone != "" {
+		s.Detail += ", zone " + claims.Zone
+	}
+	if !claims.Expires.IsZero() {
+		s.Detail += ", until " + claims.Expires.Format("2006-01-02 15:04:05Z")
+	}
 	switch told := time.Until(claims.Expires); {
 	case claims.Client != "" && claims.Client != clientID:
 		s.State, s.Hint = Warn, "the token names client "+claims.Client+" and not the one that asked: is the client id right?"

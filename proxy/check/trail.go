@@ -102,7 +102,10 @@ func (t *trail) connection(dns, tcp, via string, dialErr error) []Step {
 	s := Step{Name: tcp, Milliseconds: ms(t.tcpTook)}
 	switch {
 	case t.connected == "":
-		s.State, s.Detail = Fail, "no connection"+of
+		s.State, s.Detail = Fail, "no connection"
+		if via != "" {
+			s.Detail += " to the HTTP proxy"
+		}
 		if len(t.refused) > 0 {
 			s.Detail += ": " + short(t.refused, 3)
 		} else if dialErr != nil {
