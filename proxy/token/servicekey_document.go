@@ -188,7 +188,7 @@ func readFields(dec *json.Decoder, depth int) (map[string]any, error) {
 		name, _ := token.(string) // the decoder takes nothing else here
 		if _, twice := fields[name]; twice {
 			e := &KeyError{Problem: "a member is given twice", Hint: "remove the one that is not meant"}
-			if word(name) {
+			if slices.Contains(knownMembers, name) { // any other may be something that has slipped
 				e.Field, e.Problem = name, "it is given twice"
 			}
 			return nil, e
@@ -200,6 +200,10 @@ func readFields(dec *json.Decoder, depth int) (map[string]any, error) {
 	_, err := dec.Token()
 	return fields, err
 }
+
+// knownMembers are the members that service keys have and that may be named.
+var knownMembers = []string{"oauth", "credentials", "uaa", "clientid", "clientsecret", "tokenurl", "url", "certurl", "certificate", "key", "credential-type", "createdate",
+	"certificatedetails", "domains", "endpoints", "grant_type", "xsappname", "uaadomain", "VCAP_SERVICES"}
 
 // word reports whether a name out of the document may be shown: the names of services and members, which no secret and no key looks like.
 func word(name string) bool {

@@ -215,6 +215,10 @@ func TestServiceKeysThatContradictThemselvesAreRefused(t *testing.T) {
 			}
 		})
 	}
+	slipped := []byte(`{"clientid":"a","0b1c2d3e-0000-4000-8000-0123456789ab":1,"0b1c2d3e-0000-4000-8000-0123456789ab":2}`)
+	if _, err := token.ParseServiceKey(slipped, token.KeyOptions{}); err == nil || strings.Contains(err.Error(), "0b1c2d3e") || !strings.Contains(err.Error(), "given twice") {
+		t.Errorf("a secret that has slipped: got %v", err)
+	}
 	if k, err := token.ParseServiceKey(with("clientsecret", "s", "certificate", cert, "key", key), token.KeyOptions{Style: token.BasicRaw}); err != nil || k.Style != token.BasicRaw || k.Secret.Empty() || !k.KeyPEM.Empty() {
 		t.Errorf("a style decides: got %+v, %v", k, err)
 	}
