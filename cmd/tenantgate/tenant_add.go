@@ -20,7 +20,10 @@ func newTenantAddCommand(p *program) *cobra.Command {
 shapes): its base URL, token endpoint and authentication style, which are shown with where each comes from.
 Flags count more than the service key. A binding of XSUAA or Identity Authentication tells only where tokens
 come from: give --base-url with it. The client and its secret are not stored: they are a credential of one
-identity, and the same file makes it (credential add).`,
+identity, and the same file makes it (credential add).
+
+SAP Neo hands out no service key: give --base-url, --auth-style basic_raw and
+--token-url https://oauthasservices-ACCOUNT.LANDSCAPE/oauth2/api/v1/token.`,
 		Example: `  tenantgate tenant add acme-dev --service-key key.json
   cf service-key it-rt erp | tenantgate tenant add acme-dev --service-key -
   tenantgate tenant add acme --base-url https://acme.example.com \

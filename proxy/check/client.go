@@ -263,6 +263,9 @@ func (c *Client) scopes(t *token.Trial, claims *Claims) []Step {
 		s.Hint = "give the client its roles at the vendor (such as ESBMessaging.send); a change may take up to an hour to act"
 	default:
 		s.Detail = "granted: " + clean(short(strings.Fields(granted), 8), 400)
+		if asked != "" {
+			s.Detail += "; asked for: " + clean(short(strings.Fields(asked), 8), 200)
+		}
 	}
 	steps := []Step{s}
 	for _, r := range c.Routes {

@@ -37,7 +37,7 @@ func TestOIDCProviderIsChecked(t *testing.T) {
 		step   string
 		detail string
 	}{
-		{"basic", token.Credential{Style: token.Basic, ClientID: "sb-1c2d!b123|it-rt-acme!b55:215", Secret: token.NewSecret("0b1c$a+b/c%41:&d~e="), Scope: "orders.send"}, check.OK, check.StepTokenScope, "orders.send"},
+		{"basic", token.Credential{Style: token.Basic, ClientID: "sb-1c2d!b123|it-rt-acme!b55:215", Secret: token.NewSecret("0b1c$a+b/c%41:&d~e="), Scope: "orders.send"}, check.OK, check.StepTokenScope, "granted: orders.send; asked for: orders.send"},
 		{"a scope that it drops", token.Credential{Style: token.Basic, ClientID: "sb-1c2d!b123|it-rt-acme!b55:215", Secret: token.NewSecret("0b1c$a+b/c%41:&d~e="), Scope: "orders.send stock.read"}, check.Fail, check.StepTokenScope, "stock.read"},
 		{"wrong secret", token.Credential{Style: token.Basic, ClientID: "sb-1c2d!b123|it-rt-acme!b55:215", Secret: token.NewSecret("wrong+")}, check.Fail, check.StepTokenRequest, "invalid_client"},
 		{"certificate", token.Credential{Style: token.MTLS, ClientID: "sb-mtls", Certificate: &certificate}, check.OK, check.StepTokenRequest, "accepted (mtls"},

@@ -75,6 +75,21 @@ func TestTriesAndCallersOfARefusedClientCountTogether(t *testing.T) {
 	}
 }
 
+func TestAnAcceptedTryForgivesTheClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, e := newTokenServer(t)
+		for range 3 {
+			server.set(status(401, `{"error":"invalid_client"}`))
+			mustFail(t, e.Source(credential()))
+			time.Sleep(time.Minute)
+			server.set(nil)
+			if got := e.Try(t.Context(), credential()); got.Held || got.Err != nil {
+				t.Fatalf("got %+v: one refusal after an accepted request holds nobody", got)
+			}
+		}
+	})
+}
+
 func TestATryLeavesAServerAloneThatAsksForIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, e := newTokenServer(t)
