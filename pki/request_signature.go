@@ -14,7 +14,8 @@ var oidPSS = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 10}
 func signatureError(csr *x509.CertificateRequest, err error) error {
 	_, insecure := errors.AsType[x509.InsecureAlgorithmError](err)
 	if !insecure && !errors.Is(err, x509.ErrUnsupportedAlgorithm) {
-		return &RequestError{Field: "signature", Problem: "the request is not signed by its own key: " + trimX509(err), Hint: "create the request anew with the key it is for; the file may have been damaged or edited"}
+		return &RequestError{Field: "signature", Problem: "the request is not signed by its own key: " + trimX509(err),
+			Hint: "create the request anew with the key it is for; the file may have been damaged or edited"}
 	}
 	e := &RequestError{Field: "signature", Problem: "the request is signed by an algorithm that is not taken",
 		Hint: "sign it by SHA-256, SHA-384 or SHA-512 with RSA (PKCS #1 v1.5, or PSS with a salt as long as the hash) or ECDSA, or by Ed25519"}

@@ -35,15 +35,18 @@ func makeServiceKeys(t *testing.T, dir string, env *pkitest.Env) {
 		t.Fatal(err)
 	}
 	pir := func(more doc) doc {
-		d := doc{"createdate": "2023-07-17T16:39:46.446Z", "clientid": "sb-6b1c2d3e!b123456|it-rt-acme-dev!b55215", "tokenurl": login + "/oauth/token", "url": runtime}
+		d := doc{"createdate": "2023-07-17T16:39:46.446Z", "clientid": "sb-6b1c2d3e!b123456|it-rt-acme-dev!b55215", "tokenurl": login + "/oauth/token",
+			"url": runtime}
 		for name, value := range more {
 			d[name] = value
 		}
 		return doc{"oauth": d}
 	}
-	xsuaa := doc{"clientid": "sb-sample-app!t1", "clientsecret": secret, "credential-type": "binding-secret", "uaadomain": "authentication.eu10.hana.ondemand.com", "url": login,
+	xsuaa := doc{"clientid": "sb-sample-app!t1", "clientsecret": secret, "credential-type": "binding-secret",
+		"uaadomain": "authentication.eu10.hana.ondemand.com", "url": login,
 		"xsappname": "sample-app!t1", "apiurl": "https://api.authentication.eu10.hana.ondemand.com", "tenantmode": "dedicated"}
-	x509 := doc{"clientid": "sb-x5app!t75135", "credential-type": "x509", "certurl": cert, "url": login, "xsappname": "x5app!t75135", "certificate": chain, "key": string(key)}
+	x509 := doc{"clientid": "sb-x5app!t75135", "credential-type": "x509", "certurl": cert, "url": login, "xsappname": "x5app!t75135", "certificate": chain,
+		"key": string(key)}
 	hidden := doc{"clientid": "sb-x5app!t75135", "credential-type": "x509", "certurl": cert, "url": login, "xsappname": "x5app!t75135"}
 	identityService := func(more doc) doc {
 		d := doc{"clientid": "1aa234ca-faed-4fb2-966e-7c86262ba93c", "domains": []string{"accounts.ondemand.com"}, "url": ias}
@@ -53,21 +56,25 @@ func makeServiceKeys(t *testing.T, dir string, env *pkitest.Env) {
 		return d
 	}
 	for name, document := range map[string]any{
-		"integration-flow":  pir(doc{"clientsecret": secret}),
-		"api":               doc{"oauth": doc{"clientid": "sb-7c!b123456|it!b55215", "clientsecret": secret, "tokenurl": login + "/oauth/token", "url": strings.Replace(runtime, "-rt", "", 1)}},
-		"certificate":       pir(doc{"certificate": backwards, "key": string(key), "certificatedetails": doc{"validuntil": "2023-06-24T12:56:52.000Z"}}),
-		"one-line":          pir(doc{"certificate": strings.ReplaceAll(chain, "\n", ""), "key": strings.ReplaceAll(string(key), "\n", `\n`), "tokenurl": cert + "/oauth/token"}),
-		"external":          pir(doc{"certificate": leaf, "tokenurl": cert + "/oauth/token"}),
-		"xsuaa":             xsuaa,
-		"uaa":               doc{"endpoints": doc{"accounts_service_url": "https://accounts.example.com"}, "grant_type": "client_credentials", "uaa": xsuaa},
-		"x509":              doc{"credentials": x509},
-		"hidden":            doc{"credentials": hidden},
-		"ias":               identityService(doc{"clientsecret": secret}),
-		"ias-generated":     identityService(doc{"certificate": chain, "key": string(key)}),
-		"ias-provided":      identityService(doc{"certificate": leaf}),
-		"ias-none":          identityService(doc{"credential-type": "NONE"}),
-		"vcap-one":          doc{"it-rt": []doc{{"name": "erp", "credentials": pir(doc{"clientsecret": secret})}}, "user-provided": []doc{{"name": "x", "credentials": doc{"uri": "https://x"}}}},
-		"vcap-two":          doc{"VCAP_SERVICES": doc{"it-rt": []doc{{"name": "erp", "credentials": pir(doc{"clientsecret": secret})}}, "xsuaa": []doc{{"name": "login", "credentials": xsuaa}}}},
+		"integration-flow": pir(doc{"clientsecret": secret}),
+		"api": doc{"oauth": doc{"clientid": "sb-7c!b123456|it!b55215", "clientsecret": secret, "tokenurl": login + "/oauth/token",
+			"url": strings.Replace(runtime, "-rt", "", 1)}},
+		"certificate": pir(doc{"certificate": backwards, "key": string(key), "certificatedetails": doc{"validuntil": "2023-06-24T12:56:52.000Z"}}),
+		"one-line": pir(doc{"certificate": strings.ReplaceAll(chain, "\n", ""), "key": strings.ReplaceAll(string(key), "\n", `\n`),
+			"tokenurl": cert + "/oauth/token"}),
+		"external":      pir(doc{"certificate": leaf, "tokenurl": cert + "/oauth/token"}),
+		"xsuaa":         xsuaa,
+		"uaa":           doc{"endpoints": doc{"accounts_service_url": "https://accounts.example.com"}, "grant_type": "client_credentials", "uaa": xsuaa},
+		"x509":          doc{"credentials": x509},
+		"hidden":        doc{"credentials": hidden},
+		"ias":           identityService(doc{"clientsecret": secret}),
+		"ias-generated": identityService(doc{"certificate": chain, "key": string(key)}),
+		"ias-provided":  identityService(doc{"certificate": leaf}),
+		"ias-none":      identityService(doc{"credential-type": "NONE"}),
+		"vcap-one": doc{"it-rt": []doc{{"name": "erp", "credentials": pir(doc{"clientsecret": secret})}}, "user-provided": []doc{{"name": "x",
+			"credentials": doc{"uri": "https://x"}}}},
+		"vcap-two": doc{"VCAP_SERVICES": doc{"it-rt": []doc{{"name": "erp", "credentials": pir(doc{"clientsecret": secret})}},
+			"xsuaa": []doc{{"name": "login", "credentials": xsuaa}}}},
 		"secret-and-key":    pir(doc{"clientsecret": secret, "certificate": leaf, "key": string(key)}),
 		"secret-where-cert": pir(doc{"clientsecret": secret, "tokenurl": cert + "/oauth/token"}),
 		"two":               doc{"oauth": pir(doc{"clientsecret": secret})["oauth"], "uaa": xsuaa},

@@ -32,14 +32,16 @@ func (h *house) simulated() (sim *tenantsim.Sim, erp, crm string) {
 	sim.AddClient(tenantsim.Client{ID: "sb-crm", Secret: checkedSecret})
 	h.furnish()
 	ctx := h.t.Context()
-	if _, err := h.client.SetTenant(ctx, "acme", map[string]any{"base_url": sim.BaseURL(), "token_url": sim.TokenURL(), "ca_bundle": string(sim.CAPEM())}); err != nil {
+	if _, err := h.client.SetTenant(ctx, "acme", map[string]any{"base_url": sim.BaseURL(), "token_url": sim.TokenURL(),
+		"ca_bundle": string(sim.CAPEM())}); err != nil {
 		h.t.Fatal(err)
 	}
 	if _, err := h.client.AddIdentity(ctx, identity.Identity{Name: "crm", Owner: "team-crm"}); err != nil {
 		h.t.Fatal(err)
 	}
 	add := func(name string) string {
-		stored, err := h.client.AddCredential(ctx, name, admin.CredentialRequest{Tenant: "acme", Kind: identity.KindSecret, ClientID: "sb-" + name, Secret: checkedSecret})
+		stored, err := h.client.AddCredential(ctx, name, admin.CredentialRequest{Tenant: "acme", Kind: identity.KindSecret, ClientID: "sb-" + name,
+			Secret: checkedSecret})
 		if err != nil {
 			h.t.Fatal(err)
 		}
@@ -58,7 +60,8 @@ func way(t *identity.Tenant, c *identity.Credential, scope string) (check.Way, e
 	if !roots.AppendCertsFromPEM([]byte(t.CABundle)) {
 		return check.Way{}, errors.New("no CA")
 	}
-	w := check.Way{Address: base.Host, Dial: (&net.Dialer{}).DialContext, TLS: &tls.Config{RootCAs: roots, ServerName: base.Hostname(), MinVersion: tls.VersionTLS12}}
+	w := check.Way{Address: base.Host, Dial: (&net.Dialer{}).DialContext, TLS: &tls.Config{RootCAs: roots, ServerName: base.Hostname(),
+		MinVersion: tls.VersionTLS12}}
 	if c != nil {
 		w.Credential = token.Credential{ID: c.ID, TokenURL: t.TokenURL, Style: token.Style(t.AuthStyle), ClientID: c.ClientID, Scope: scope,
 			Secret: token.NewSecret(c.Secret.Reveal()), RootCAs: roots}
@@ -174,7 +177,8 @@ func TestATenantWithoutCredentialsFailsItsCheck(t *testing.T) {
 func TestChecksThatCannotBeMadeAreRefused(t *testing.T) {
 	h := build(t)
 	_, erp, _ := h.simulated()
-	if _, err := h.client.AddTenant(t.Context(), identity.Tenant{Name: "other", BaseURL: "https://other.example.com", TokenURL: "https://other.example.com/t", AuthStyle: "body"}); err != nil {
+	if _, err := h.client.AddTenant(t.Context(), identity.Tenant{Name: "other", BaseURL: "https://other.example.com",
+		TokenURL: "https://other.example.com/t", AuthStyle: "body"}); err != nil {
 		t.Fatal(err)
 	}
 	before := len(h.changes())

@@ -45,7 +45,8 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s.client = check.Client{BaseURL: sim.BaseURL(), Created: time.Now(), Way: check.Way{
-		Address: u.Host, TLS: &tls.Config{RootCAs: roots, ServerName: u.Hostname(), NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}, Dial: (&net.Dialer{}).DialContext,
+		Address: u.Host, TLS: &tls.Config{RootCAs: roots, ServerName: u.Hostname(), NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12},
+		Dial:       (&net.Dialer{}).DialContext,
 		Credential: token.Credential{ID: "c1", TokenURL: sim.TokenURL(), Style: token.Body, ClientID: "sb-erp", Secret: token.NewSecret(secret), RootCAs: roots},
 	}}
 	return s
@@ -93,8 +94,10 @@ func TestAGoodClientIsTriedWithOneRequestAndShownWithoutItsToken(t *testing.T) {
 		t.Errorf("got %s, want ok:\n%s", state, show(steps))
 	}
 	for step, want := range map[string]string{
-		check.StepTokenTCP: "connected to 127.0.0.1:", check.StepTokenTLS: `vouched for by "Simulated Tenant CA"`, check.StepTokenRequest: "is accepted (body, status 200)",
-		check.StepTokenLifetime: "59m59s", check.StepTokenFormat: "JWT (RS256) of " + s.sim.IssuerURL(), check.StepTokenScope: "it-rt-sim!b55215.ESBMessaging.send", check.StepClock: "agree",
+		check.StepTokenTCP: "connected to 127.0.0.1:", check.StepTokenTLS: `vouched for by "Simulated Tenant CA"`,
+		check.StepTokenRequest:  "is accepted (body, status 200)",
+		check.StepTokenLifetime: "59m59s", check.StepTokenFormat: "JWT (RS256) of " + s.sim.IssuerURL(),
+		check.StepTokenScope: "it-rt-sim!b55215.ESBMessaging.send", check.StepClock: "agree",
 	} {
 		if got := find(steps, step); !strings.Contains(got.Detail, want) {
 			t.Errorf("%s: got %q, want %q", step, got.Detail, want)
@@ -124,12 +127,17 @@ func TestTheStepThatFailsSaysWhatToDo(t *testing.T) {
 		step         string
 		detail, hint string
 	}{
-		"name that does not exist": {func(s *site) { s.client.Way.Credential.TokenURL = "https://nothing.invalid/oauth/token" }, check.StepTokenDNS, "nothing.invalid has no address", "HTTP proxy"},
-		"nobody listens":           {func(s *site) { s.client.Way.Credential.TokenURL = "https://" + closedPort(s.t) + "/t" }, check.StepTokenTCP, "connection refused", "firewall"},
-		"unknown authority":        {func(s *site) { s.client.Way.Credential.RootCAs = x509.NewCertPool() }, check.StepTokenTLS, `comes from "Simulated Tenant CA", which is not trusted`, "--ca-bundle"},
-		"another name":             {func(s *site) { s.client.Way.Credential.TokenURL = misnamed(s) }, check.StepTokenTLS, "is for another name", "misspelt"},
-		"no TLS":                   {func(s *site) { s.client.Way.Credential.TokenURL = "https://" + plainServer(s.t) + "/t" }, check.StepTokenTLS, "does not speak TLS", "port"},
-		"wrong secret":             {func(s *site) { s.client.Way.Credential.Secret = token.NewSecret("wrong") }, check.StepTokenRequest, "Bad credentials", "client id or secret is wrong"},
+		"name that does not exist": {func(s *site) { s.client.Way.Credential.TokenURL = "https://nothing.invalid/oauth/token" }, check.StepTokenDNS,
+			"nothing.invalid has no address", "HTTP proxy"},
+		"nobody listens": {func(s *site) { s.client.Way.Credential.TokenURL = "https://" + closedPort(s.t) + "/t" }, check.StepTokenTCP,
+			"connection refused", "firewall"},
+		"unknown authority": {func(s *site) { s.client.Way.Credential.RootCAs = x509.NewCertPool() }, check.StepTokenTLS,
+			`comes from "Simulated Tenant CA", which is not trusted`, "--ca-bundle"},
+		"another name": {func(s *site) { s.client.Way.Credential.TokenURL = misnamed(s) }, check.StepTokenTLS, "is for another name", "misspelt"},
+		"no TLS": {func(s *site) { s.client.Way.Credential.TokenURL = "https://" + plainServer(s.t) + "/t" }, check.StepTokenTLS,
+			"does not speak TLS", "port"},
+		"wrong secret": {func(s *site) { s.client.Way.Credential.Secret = token.NewSecret("wrong") }, check.StepTokenRequest, "Bad credentials",
+			"client id or secret is wrong"},
 		"secret at the certificate host": {func(s *site) { s.client.Way.Credential.TokenURL = s.sim.MTLSTokenURL() }, check.StepTokenRequest,
 			"certificate required", "use a credential with a certificate"},
 		"another certificate": {func(s *site) {
@@ -140,21 +148,28 @@ func TestTheStepThatFailsSaysWhatToDo(t *testing.T) {
 			s.sim.Switch(func(sw *tenantsim.Switches) { sw.Vendor = tenantsim.IAS })
 			s.client.Way.Credential.Style = token.BasicRaw
 		}, check.StepTokenRequest, "401", "secret is wrong"},
-		"locked":            {fault(tenantsim.TokenFault{Status: 401, Body: `{"error":"invalid_client","error_description":"Client is locked"}`}), check.StepTokenRequest, "locked", "60 minutes"},
-		"no authentication": {fault(tenantsim.TokenFault{Status: 401, Body: `{"error":"unauthorized","error_description":"An Authentication object was not found in the SecurityContext"}`}), check.StepTokenRequest, "SecurityContext", "does not know this style"},
-		"too many requests": {fault(tenantsim.TokenFault{Status: 429, Header: http.Header{"Retry-After": {"7"}, "Content-Type": {"text/html"}}, Body: "<html>"}), check.StepTokenRequest, "429", "whole subaccount"},
-		"redirect":          {fault(tenantsim.TokenFault{Redirect: "https://example.com/"}), check.StepTokenRequest, "not followed with a secret", "does not redirect"},
-		"no endpoint":       {func(s *site) { s.client.Way.Credential.TokenURL = s.sim.IssuerURL() + "/token" }, check.StepTokenRequest, "404", "/oauth2/token"},
-		"a page":            {fault(tenantsim.TokenFault{Header: http.Header{"Content-Type": {"text/html"}}, Body: "<html>"}), check.StepTokenRequest, "text/html", "a page came"},
-		"server down":       {fault(tenantsim.TokenFault{Status: 503, Body: "{}"}), check.StepTokenRequest, "503", "try later"},
-		"hangs":             {fault(tenantsim.TokenFault{Hang: true}), check.StepTokenRequest, "no answer in time", "does not answer"},
+		"locked": {fault(tenantsim.TokenFault{Status: 401, Body: `{"error":"invalid_client","error_description":"Client is locked"}`}),
+			check.StepTokenRequest, "locked", "60 minutes"},
+		"no authentication": {fault(tenantsim.TokenFault{Status: 401,
+			Body: `{"error":"unauthorized","error_description":"An Authentication object was not found in the SecurityContext"}`}), check.StepTokenRequest,
+			"SecurityContext", "does not know this style"},
+		"too many requests": {fault(tenantsim.TokenFault{Status: 429, Header: http.Header{"Retry-After": {"7"}, "Content-Type": {"text/html"}},
+			Body: "<html>"}), check.StepTokenRequest, "429", "whole subaccount"},
+		"redirect": {fault(tenantsim.TokenFault{Redirect: "https://example.com/"}), check.StepTokenRequest, "not followed with a secret",
+			"does not redirect"},
+		"no endpoint": {func(s *site) { s.client.Way.Credential.TokenURL = s.sim.IssuerURL() + "/token" }, check.StepTokenRequest, "404", "/oauth2/token"},
+		"a page": {fault(tenantsim.TokenFault{Header: http.Header{"Content-Type": {"text/html"}}, Body: "<html>"}), check.StepTokenRequest,
+			"text/html", "a page came"},
+		"server down": {fault(tenantsim.TokenFault{Status: 503, Body: "{}"}), check.StepTokenRequest, "503", "try later"},
+		"hangs":       {fault(tenantsim.TokenFault{Hang: true}), check.StepTokenRequest, "no answer in time", "does not answer"},
 		"scope dropped": {func(s *site) {
 			s.sim.Switch(func(sw *tenantsim.Switches) { sw.NarrowScope = true })
 			s.client.Way.Credential.Scope = "orders.send"
 		}, check.StepTokenScope, "lacks orders.send", "give the client that role"},
 		"scope refused": {func(s *site) { s.client.Way.Credential.Scope = "orders.send" }, check.StepTokenRequest, "invalid_scope", "does not have that scope"},
 		"no secret":     {func(s *site) { s.client.Way.Credential.Secret = token.Secret{} }, check.StepTokenRequest, "needs a client secret", "credential add"},
-		"HTTP proxy":    {func(s *site) { s.client.Way.Via, s.client.Way.Credential.Dial = "http://proxy:3128", refusingProxy }, check.StepTokenTCP, "refuses with status 403", "allow CONNECT"},
+		"HTTP proxy": {func(s *site) { s.client.Way.Via, s.client.Way.Credential.Dial = "http://proxy:3128", refusingProxy }, check.StepTokenTCP,
+			"refuses with status 403", "allow CONNECT"},
 		"the plan of the host": {func(s *site) {
 			s.client.BaseURL = "https://a.it-cpi018.cfapps.eu10.hana.ondemand.com"
 			s.client.Way.Credential.ClientID = "sb!b1|it-rt-a!b5"
@@ -190,10 +205,14 @@ func TestWhatWorksAndIsOddIsAWarning(t *testing.T) {
 		step         string
 		detail, hint string
 	}{
-		"lifetime not told":   {func(s *site) { s.sim.Switch(func(sw *tenantsim.Switches) { sw.ExpiresIn = "omit" }) }, check.StepTokenLifetime, "does not tell", "one more try"},
-		"Neo's zero":          {func(s *site) { s.sim.Switch(func(sw *tenantsim.Switches) { sw.ExpiresIn = "0" }) }, check.StepTokenLifetime, "does not tell", "one more try"},
-		"short life":          {func(s *site) { s.sim.Switch(func(sw *tenantsim.Switches) { sw.TokenLifetime = 20 * time.Second }) }, check.StepTokenLifetime, "19s", "raise the access token validity"},
-		"no scope at all":     {func(s *site) { s.sim.AddClient(tenantsim.Client{ID: "sb-erp", Secret: secret, Roles: []string{}}) }, check.StepTokenScope, "no scope at all", "roles"},
+		"lifetime not told": {func(s *site) { s.sim.Switch(func(sw *tenantsim.Switches) { sw.ExpiresIn = "omit" }) }, check.StepTokenLifetime,
+			"does not tell", "one more try"},
+		"Neo's zero": {func(s *site) { s.sim.Switch(func(sw *tenantsim.Switches) { sw.ExpiresIn = "0" }) }, check.StepTokenLifetime, "does not tell",
+			"one more try"},
+		"short life": {func(s *site) { s.sim.Switch(func(sw *tenantsim.Switches) { sw.TokenLifetime = 20 * time.Second }) }, check.StepTokenLifetime,
+			"19s", "raise the access token validity"},
+		"no scope at all": {func(s *site) { s.sim.AddClient(tenantsim.Client{ID: "sb-erp", Secret: secret, Roles: []string{}}) }, check.StepTokenScope,
+			"no scope at all", "roles"},
 		"bound and not shown": {func(s *site) { s.certificate() }, check.StepTokenBinding, "connections to the tenant show none", "--client-certificate credential"},
 		"ends soon": {func(s *site) {
 			s.client.NotAfter = time.Now().Add(5 * 24 * time.Hour)
@@ -314,7 +333,8 @@ func TestATenantThatCannotBeReachedIsTold(t *testing.T) {
 		"wants a certificate": {func(s *site) {
 			s.client.Way.Address = strings.TrimPrefix(strings.TrimSuffix(s.sim.MTLSTokenURL(), "/oauth/token"), "https://")
 		}, check.StepTenantTLS, "wants a client certificate", "--client-certificate credential"},
-		"HTTP proxy": {func(s *site) { s.client.Way.Via, s.client.Way.Dial = "http://proxy:3128", refusingProxy }, check.StepTenantTCP, "refuses with status 403", "allow CONNECT"},
+		"HTTP proxy": {func(s *site) { s.client.Way.Via, s.client.Way.Dial = "http://proxy:3128", refusingProxy }, check.StepTenantTCP,
+			"refuses with status 403", "allow CONNECT"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -338,9 +358,10 @@ func TestAProbeIsWhatTheOperatorNamed(t *testing.T) {
 	}{
 		"accepted":   {"/http/ping", func(*site) {}, check.OK, "HEAD /http/ping: status 200", ""},
 		"wrong host": {"/api/v1/", func(*site) {}, check.Warn, "404", "other host or prefix"},
-		"no role":    {"/http/ping", func(s *site) { s.sim.AddClient(tenantsim.Client{ID: "sb-erp", Secret: secret, Roles: []string{"x"}}) }, check.Fail, "403", "lacks the role"},
-		"refused":    {"/http/ping", func(s *site) { s.sim.RejectNext(1) }, check.Fail, "401", "does not accept the token"},
-		"failing":    {"/http/ping", func(s *site) { s.sim.Switch(func(sw *tenantsim.Switches) { sw.FlowStatus = 500 }) }, check.Warn, "500", "problem"},
+		"no role": {"/http/ping", func(s *site) { s.sim.AddClient(tenantsim.Client{ID: "sb-erp", Secret: secret, Roles: []string{"x"}}) }, check.Fail, "403",
+			"lacks the role"},
+		"refused": {"/http/ping", func(s *site) { s.sim.RejectNext(1) }, check.Fail, "401", "does not accept the token"},
+		"failing": {"/http/ping", func(s *site) { s.sim.Switch(func(sw *tenantsim.Switches) { sw.FlowStatus = 500 }) }, check.Warn, "500", "problem"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -279,7 +279,8 @@ func (c *Client) scopes(t *token.Trial, claims *Claims) []Step {
 			steps = append(steps, Step{Name: StepRoute, State: Skipped, Detail: "route " + r.Name + " asks for " + r.Scope + ", and this token was asked for " + asked,
 				Hint: "tenant check NAME --route " + r.Name})
 		default:
-			steps = append(steps, Step{Name: StepRoute, State: Fail, Detail: "route " + r.Name + " asks for " + strings.Join(missing, " ") + ", which the client was not granted",
+			steps = append(steps, Step{Name: StepRoute, State: Fail, Detail: "route " + r.Name + " asks for " + strings.Join(missing,
+				" ") + ", which the client was not granted",
 				Hint: "give the client that role at the vendor (a change may take up to an hour to act), or change the route's scope"})
 		}
 	}

@@ -47,7 +47,8 @@ func explainTLS(err error, showed bool, alertHint string) (detail, hint string) 
 		case strings.Contains(alert, "certificate required"), strings.Contains(alert, "handshake failure") && !showed:
 			return "the server wants a client certificate: " + alert, alertHint
 		case showed:
-			return "the server refuses the handshake: " + alert, "it may not know the authority of the client certificate, or want another one: is it the one that was registered, with its chain?"
+			return "the server refuses the handshake: " + alert,
+				"it may not know the authority of the client certificate, or want another one: is it the one that was registered, with its chain?"
 		}
 		return "the server refuses the handshake: " + alert, alertHint
 	}
@@ -55,7 +56,8 @@ func explainTLS(err error, showed bool, alertHint string) (detail, hint string) 
 		return "what answers does not speak TLS", "is the port right? a proxy in between may answer in the clear"
 	}
 	if errors.Is(err, errTimeout) || strings.Contains(err.Error(), "timeout") || strings.Contains(err.Error(), "deadline") {
-		return "the handshake is not answered in time", "something in between lets connections through and nothing on them: a firewall, or a proxy that must be named (tenant set NAME --http-proxy URL)"
+		return "the handshake is not answered in time",
+			"something in between lets connections through and nothing on them: a firewall, or a proxy that must be named (tenant set NAME --http-proxy URL)"
 	}
 	return clean(err.Error(), 200), ""
 }
@@ -75,11 +77,13 @@ func explainChain(e *tls.CertificateVerificationError) (detail, hint string) {
 		return who + " is for another name", "the address may be misspelt, or something in between answers for it"
 	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](e.Err); ok && invalid.Reason == x509.Expired {
-		return who + " is not valid now (it says until " + day(e.UnverifiedCertificates[0].NotAfter) + ")", "is this machine's clock right? else its operator must renew it"
+		return who + " is not valid now (it says until " + day(invalid.Cert.NotAfter) + ")",
+			"is this machine's clock right? else its operator must renew it"
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](e.Err); ok {
 		return who + " comes from " + by + ", which is not trusted here",
-			"where that is your company's authority (a proxy that looks into TLS), or the tenant's own: tenant set NAME --ca-bundle FILE; where the tenant has a bundle, it lacks this one"
+			"where that is your company's authority (a proxy that looks into TLS), or the tenant's own: tenant set NAME --ca-bundle FILE; " +
+				"where the tenant has a bundle, it lacks this one"
 	}
 	return who + ": " + clean(e.Err.Error(), 160), ""
 }

@@ -52,8 +52,8 @@ func (c *Client) refused(text string) string {
 	case strings.Contains(cred.TokenURL, "//oauthasservices-") && cred.Style != token.BasicRaw:
 		return "Neo takes Basic only: use style basic_raw"
 	}
-	return "client id or secret is wrong, or its service key was deleted; with a special character such as + in the secret, the style matters (body is safe with XSUAA). " +
-		"It is tried at most twice: add the right one (credential add)"
+	return "client id or secret is wrong, or its service key was deleted; with a special character such as + in the secret, the style matters " +
+		"(body is safe with XSUAA). It is tried at most twice: add the right one (credential add)"
 }
 
 // status is for answers that refuse nobody.

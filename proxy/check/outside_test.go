@@ -37,11 +37,15 @@ func TestOIDCProviderIsChecked(t *testing.T) {
 		step   string
 		detail string
 	}{
-		{"basic", token.Credential{Style: token.Basic, ClientID: "sb-1c2d!b123|it-rt-acme!b55:215", Secret: token.NewSecret("0b1c$a+b/c%41:&d~e="), Scope: "orders.send"}, check.OK, check.StepTokenScope, "granted: orders.send; asked for: orders.send"},
-		{"a scope that it drops", token.Credential{Style: token.Basic, ClientID: "sb-1c2d!b123|it-rt-acme!b55:215", Secret: token.NewSecret("0b1c$a+b/c%41:&d~e="), Scope: "orders.send stock.read"}, check.Fail, check.StepTokenScope, "stock.read"},
-		{"wrong secret", token.Credential{Style: token.Basic, ClientID: "sb-1c2d!b123|it-rt-acme!b55:215", Secret: token.NewSecret("wrong+")}, check.Fail, check.StepTokenRequest, "invalid_client"},
+		{"basic", token.Credential{Style: token.Basic, ClientID: "sb-1c2d!b123|it-rt-acme!b55:215", Secret: token.NewSecret("0b1c$a+b/c%41:&d~e="),
+			Scope: "orders.send"}, check.OK, check.StepTokenScope, "granted: orders.send; asked for: orders.send"},
+		{"a scope that it drops", token.Credential{Style: token.Basic, ClientID: "sb-1c2d!b123|it-rt-acme!b55:215",
+			Secret: token.NewSecret("0b1c$a+b/c%41:&d~e="), Scope: "orders.send stock.read"}, check.Fail, check.StepTokenScope, "stock.read"},
+		{"wrong secret", token.Credential{Style: token.Basic, ClientID: "sb-1c2d!b123|it-rt-acme!b55:215", Secret: token.NewSecret("wrong+")}, check.Fail,
+			check.StepTokenRequest, "invalid_client"},
 		{"certificate", token.Credential{Style: token.MTLS, ClientID: "sb-mtls", Certificate: &certificate}, check.OK, check.StepTokenRequest, "accepted (mtls"},
-		{"another's certificate", token.Credential{Style: token.MTLS, ClientID: "sb-mtls", Certificate: &anothers}, check.Fail, check.StepTokenRequest, "invalid_client"},
+		{"another's certificate", token.Credential{Style: token.MTLS, ClientID: "sb-mtls", Certificate: &anothers}, check.Fail, check.StepTokenRequest,
+			"invalid_client"},
 		{"short life", token.Credential{Style: token.Body, ClientID: "sb-short", Secret: token.NewSecret("short")}, check.Warn, check.StepTokenLifetime, "20s"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -49,7 +53,8 @@ func TestOIDCProviderIsChecked(t *testing.T) {
 			e := &token.Engine{}
 			defer e.Close()
 			c.cred.ID, c.cred.TokenURL, c.cred.RootCAs = c.name, p.TokenURL, p.Roots
-			client := check.Client{BaseURL: "https://tenant.example.com", Created: time.Now(), Way: check.Way{Address: u.Host, TLS: &tls.Config{RootCAs: p.Roots}, Dial: (&net.Dialer{}).DialContext, Credential: c.cred}}
+			client := check.Client{BaseURL: "https://tenant.example.com", Created: time.Now(), Way: check.Way{Address: u.Host, TLS: &tls.Config{RootCAs: p.Roots},
+				Dial: (&net.Dialer{}).DialContext, Credential: c.cred}}
 			steps, _ := client.Try(t.Context(), e)
 			if got := find(steps, c.step); check.Worst(steps) != c.state || !strings.Contains(got.Detail, c.detail) {
 				t.Errorf("want %s and %s with %q, got\n%s", c.state, c.step, c.detail, show(steps))

@@ -94,7 +94,8 @@ func (t *trail) connection(dns, tcp, via string, dialErr error) []Step {
 	switch {
 	case t.dnsErr != nil:
 		return append(steps, Step{Name: dns, State: Fail, Detail: fmt.Sprintf("the name%s %s has no address: %s", of, t.asked, cause(t.dnsErr)),
-			Hint:         "look for a slip in the address; a network that resolves no outside names reaches tenants through an HTTP proxy (tenant set NAME --http-proxy URL)",
+			Hint: "look for a slip in the address; a network that resolves no outside names reaches tenants through an HTTP proxy " +
+				"(tenant set NAME --http-proxy URL)",
 			Milliseconds: ms(t.dnsTook)})
 	case t.asked != "" && len(t.addresses) > 0:
 		steps = append(steps, Step{Name: dns, State: OK, Detail: t.asked + of + " is " + short(t.addresses, 4), Milliseconds: ms(t.dnsTook)})

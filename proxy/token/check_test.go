@@ -16,7 +16,8 @@ func TestATryTellsWhatTheAnswerWas(t *testing.T) {
 		server, e := newTokenServer(t)
 		server.set(status(200, `{"access_token":"t-1","token_type":"bearer","expires_in":90,"scope":"app!b1.orders.send"}`, "Date", "Sat, 01 Jan 2000 00:00:00 GMT"))
 		got := e.Try(t.Context(), credential())
-		if got.Err != nil || got.Held || got.Token.Header() != "Bearer t-1" || got.Lifetime != 90*time.Second || !got.LifetimeTold || got.Scope != "app!b1.orders.send" ||
+		if got.Err != nil || got.Held || got.Token.Header() != "Bearer t-1" || got.Lifetime != 90*time.Second || !got.LifetimeTold ||
+			got.Scope != "app!b1.orders.send" ||
 			!got.ScopeTold || got.Status != 200 || !got.Date.Equal(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)) || got.Answered.IsZero() {
 			t.Errorf("got %+v", got)
 		}

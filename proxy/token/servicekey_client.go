@@ -93,7 +93,8 @@ func (c keyClient) proof(t keyText, o KeyOptions) (proof, string, error) {
 	secret, certificate := t.secret != "", t.certificate != "" || t.key != ""
 	own := o.CertificatePEM != "" || !o.KeyPEM.Empty()
 	contradiction := func(field, problem string) (proof, string, error) {
-		return 0, "", &KeyError{Field: c.at(field), Problem: problem, Hint: "say which is meant by the authentication style: mtls, or one for secrets", Mends: "Style"}
+		return 0, "", &KeyError{Field: c.at(field), Problem: problem, Hint: "say which is meant by the authentication style: mtls, or one for secrets",
+			Mends: "Style"}
 	}
 	switch {
 	case o.Style == MTLS:
@@ -164,7 +165,8 @@ func (c keyClient) prove(k *ServiceKey, t keyText, p proof, o KeyOptions) error 
 	switch p {
 	case proofNone:
 		if o.TenantOnly {
-			return &KeyError{Shape: k.Shape, Field: c.at("credential-type"), Problem: "it is NONE, which tells no authentication style", Hint: "give the authentication style", Mends: "Style"}
+			return &KeyError{Shape: k.Shape, Field: c.at("credential-type"), Problem: "it is NONE, which tells no authentication style",
+				Hint: "give the authentication style", Mends: "Style"}
 		}
 		return fail(c.at("credential-type"), "it is NONE: this binding has no credentials", "make one of type SECRET or X509_GENERATED, or give a certificate that "+
 			"you have entered for the application, with its key")

@@ -202,7 +202,8 @@ func readFields(dec *json.Decoder, depth int) (map[string]any, error) {
 }
 
 // knownMembers are the members that service keys have and that may be named.
-var knownMembers = []string{"oauth", "credentials", "uaa", "clientid", "clientsecret", "tokenurl", "url", "certurl", "certificate", "key", "credential-type", "createdate",
+var knownMembers = []string{"oauth", "credentials", "uaa", "clientid", "clientsecret", "tokenurl", "url", "certurl", "certificate", "key",
+	"credential-type", "createdate",
 	"certificatedetails", "domains", "endpoints", "grant_type", "xsappname", "uaadomain", "VCAP_SERVICES"}
 
 // word reports whether a name out of the document may be shown: the names of services and members, which no secret and no key looks like.

@@ -103,7 +103,8 @@ func (c keyClient) sameHolder(k *ServiceKey, t keyText, own *x509.Certificate) e
 		return nil
 	}
 	if !bytes.Equal(registered[0].RawSubject, own.RawSubject) || !bytes.Equal(registered[0].RawIssuer, own.RawIssuer) {
-		return &KeyError{Shape: k.Shape, Field: c.at("certificate"), Problem: "it is another one than the certificate given beside it", Hint: "give the one that the key was made with"}
+		return &KeyError{Shape: k.Shape, Field: c.at("certificate"), Problem: "it is another one than the certificate given beside it",
+			Hint: "give the one that the key was made with"}
 	}
 	k.Notes = append(k.Notes, "the certificate is a later one than the key's: it is accepted only where the key was made without pinning")
 	return nil

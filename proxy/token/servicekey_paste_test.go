@@ -57,12 +57,14 @@ func newVendorChain(t testing.TB, end time.Time, usage ...x509.ExtKeyUsage) vend
 
 func nextYear() time.Time { return time.Now().Add(365 * 24 * time.Hour).Truncate(time.Second).UTC() }
 
-var secretKey = doc("createdate", "2023-07-17T16:39:46.446Z", "clientid", "sb-6b!b1|it-rt-acme!b5", "clientsecret", "0b$R=", "tokenurl", authURL+"/oauth/token", "url", pirURL)
+var secretKey = doc("createdate", "2023-07-17T16:39:46.446Z", "clientid", "sb-6b!b1|it-rt-acme!b5", "clientsecret", "0b$R=", "tokenurl",
+	authURL+"/oauth/token", "url", pirURL)
 
 func TestAServiceKeyIsTakenAsItIsPasted(t *testing.T) {
 	plain := string(render(t, doc("oauth", secretKey)))
 	vcap := func(v any) string { return string(render(t, v)) }
-	one := doc("it-rt", []any{doc("name", "erp", "credentials", doc("oauth", secretKey))}, "postgresql-db", []any{doc("name", "db", "credentials", doc("uri", "postgres://x"))})
+	one := doc("it-rt", []any{doc("name", "erp", "credentials", doc("oauth", secretKey))}, "postgresql-db", []any{doc("name", "db", "credentials", doc("uri",
+		"postgres://x"))})
 	for name, document := range map[string]string{
 		"as it is":                      plain,
 		"with a byte order mark":        "\xef\xbb\xbf" + plain,
@@ -78,7 +80,8 @@ func TestAServiceKeyIsTakenAsItIsPasted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if k.ClientID != "sb-6b!b1|it-rt-acme!b5" || k.Secret.Reveal() != "0b$R=" || k.URL != pirURL || k.Plan != token.PlanIntegrationFlow || k.Created.Year() != 2023 {
+			if k.ClientID != "sb-6b!b1|it-rt-acme!b5" || k.Secret.Reveal() != "0b$R=" || k.URL != pirURL || k.Plan != token.PlanIntegrationFlow ||
+				k.Created.Year() != 2023 {
 				t.Errorf("got %+v", k)
 			}
 			if !strings.HasSuffix(k.From.ClientID, "clientid") || !strings.HasSuffix(k.From.TokenURL, "tokenurl") || !strings.HasSuffix(k.From.URL, "url") {
@@ -106,7 +109,8 @@ func TestOneOfSeveralBindingsIsChosenByName(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", binding, err, want)
 		}
 	}
-	if _, err := token.ParseServiceKey(render(t, secretKey), token.KeyOptions{Binding: "erp"}); err == nil || !strings.Contains(err.Error(), "no bindings to choose from") {
+	if _, err := token.ParseServiceKey(render(t, secretKey), token.KeyOptions{Binding: "erp"}); err == nil || !strings.Contains(err.Error(),
+		"no bindings to choose from") {
 		t.Errorf("a binding of a plain key: got %v", err)
 	}
 }
@@ -118,7 +122,8 @@ func TestTheChainIsPutInOrderByTheKey(t *testing.T) {
 		"leaf first": want, "root first": c.root + c.intermediate + c.leaf, "leaf in the middle": c.intermediate + c.leaf + c.root, "leaf twice": c.leaf + want,
 	} {
 		t.Run(name, func(t *testing.T) {
-			k, err := token.ParseServiceKey(render(t, doc("oauth", doc("clientid", "a", "certificate", certificate, "key", c.key, "tokenurl", certURL))), token.KeyOptions{})
+			k, err := token.ParseServiceKey(render(t, doc("oauth", doc("clientid", "a", "certificate", certificate, "key", c.key, "tokenurl", certURL))),
+				token.KeyOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -150,15 +155,19 @@ func TestAnExternalCertificateTakesItsKeyFromBeside(t *testing.T) {
 		problem  string
 	}{
 		{"integration", doc("oauth", pir), token.KeyOptions{KeyPEM: key(c.key)}, token.ShapeIntegrationExternal, ""},
-		{"integration, chain beside", doc("oauth", pir), token.KeyOptions{KeyPEM: key(c.key), CertificatePEM: c.intermediate + c.leaf}, token.ShapeIntegrationExternal, ""},
+		{"integration, chain beside", doc("oauth", pir), token.KeyOptions{KeyPEM: key(c.key), CertificatePEM: c.intermediate + c.leaf},
+			token.ShapeIntegrationExternal, ""},
 		{"xsuaa with a hidden certificate", doc("credentials", xsuaa), token.KeyOptions{KeyPEM: key(c.key), CertificatePEM: c.leaf}, token.ShapeXSUAAExternal, ""},
 		{"provided to Identity Authentication", ias, token.KeyOptions{KeyPEM: key(c.key)}, token.ShapeIASExternal, ""},
 		{"Identity Authentication, NONE", none, token.KeyOptions{KeyPEM: key(c.key), CertificatePEM: c.leaf}, token.ShapeIASExternal, ""},
 		{"foreign key", doc("oauth", pir), token.KeyOptions{KeyPEM: key(foreign.key)}, "", "do not belong together"},
-		{"foreign certificate beside", doc("oauth", pir), token.KeyOptions{KeyPEM: key(strangeKey), CertificatePEM: strange}, "", "another one than the certificate given beside it"},
+		{"foreign certificate beside", doc("oauth", pir), token.KeyOptions{KeyPEM: key(strangeKey), CertificatePEM: strange}, "",
+			"another one than the certificate given beside it"},
 		{"key that is none", doc("oauth", pir), token.KeyOptions{KeyPEM: key("x")}, "", "the key given beside it: it is no PEM"},
-		{"certificate hidden, key alone", doc("credentials", xsuaa), token.KeyOptions{KeyPEM: key(c.key)}, "", "credentials.certificate: it is missing beside the key"},
-		{"a certificate beside a secret", doc("oauth", secretKey), token.KeyOptions{KeyPEM: key(c.key), CertificatePEM: c.leaf}, "", "a client has only one of the two"},
+		{"certificate hidden, key alone", doc("credentials", xsuaa), token.KeyOptions{KeyPEM: key(c.key)}, "",
+			"credentials.certificate: it is missing beside the key"},
+		{"a certificate beside a secret", doc("oauth", secretKey), token.KeyOptions{KeyPEM: key(c.key), CertificatePEM: c.leaf}, "",
+			"a client has only one of the two"},
 		{"a style for secrets", doc("oauth", pir), token.KeyOptions{KeyPEM: key(c.key), Style: token.Basic}, "", "leave out one of the two"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -197,17 +206,22 @@ func TestServiceKeysThatContradictThemselvesAreRefused(t *testing.T) {
 		{"secret and certificate", with("clientsecret", "s", "certificate", cert, "key", key), token.KeyOptions{}, "beside a certificate"},
 		{"secret and the type of a certificate", with("clientsecret", "s", "credential-type", "x509"), token.KeyOptions{}, "credential-type"},
 		{"certificate and the type of a secret", with("certificate", cert, "key", key, "credential-type", "binding-secret"), token.KeyOptions{}, "credential-type"},
-		{"secret on the host for certificates", render(t, doc("clientid", "a", "clientsecret", "s", "tokenurl", certURL+"/oauth/token")), token.KeyOptions{}, "takes certificates only"},
-		{"two clients", render(t, doc("oauth", secretKey, "uaa", doc("clientid", "b", "clientsecret", "s", "url", authURL))), token.KeyOptions{}, "oauth.clientid, uaa.clientid: it describes two clients"},
+		{"secret on the host for certificates", render(t, doc("clientid", "a", "clientsecret", "s", "tokenurl", certURL+"/oauth/token")), token.KeyOptions{},
+			"takes certificates only"},
+		{"two clients", render(t, doc("oauth", secretKey, "uaa", doc("clientid", "b", "clientsecret", "s", "url", authURL))), token.KeyOptions{},
+			"oauth.clientid, uaa.clientid: it describes two clients"},
 		{"two clients of odd types", render(t, doc("clientid", []any{}, "uaa", doc("clientid", []any{}))), token.KeyOptions{}, "wrong JSON type"},
-		{"for people", render(t, doc("grant_type", "user_token", "uaa", doc("clientid", "a", "clientsecret", "s", "url", authURL, "xsappname", "x"))), token.KeyOptions{}, "in the name of people"},
-		{"a member twice", []byte(`{"oauth":{"clientid":"a","clientsecret":"s","clientsecret":"t","tokenurl":"https://x/y"}}`), token.KeyOptions{}, "clientsecret: it is given twice"},
+		{"for people", render(t, doc("grant_type", "user_token", "uaa", doc("clientid", "a", "clientsecret", "s", "url", authURL, "xsappname", "x"))),
+			token.KeyOptions{}, "in the name of people"},
+		{"a member twice", []byte(`{"oauth":{"clientid":"a","clientsecret":"s","clientsecret":"t","tokenurl":"https://x/y"}}`), token.KeyOptions{},
+			"clientsecret: it is given twice"},
 		{"an object twice", []byte(`{"oauth":{"clientid":"a"},"oauth":{}}`), token.KeyOptions{}, "oauth: it is given twice"},
 		{"names of another style", []byte(`{"clientId":"a","clientSecret":"s"}`), token.KeyOptions{}, "small letters"},
 		{"too deep", []byte(strings.Repeat(`{"a":`, 40) + "1" + strings.Repeat("}", 40)), token.KeyOptions{}, "nested"},
 		{"style that has nothing to send", with("certificate", cert, "key", key), token.KeyOptions{Style: token.Basic}, "clientsecret: it is missing"},
 		{"style that has nothing to show", with("clientsecret", "s"), token.KeyOptions{Style: token.MTLS}, "both are missing"},
-		{"no certurl", render(t, doc("clientid", "a", "certificate", cert, "key", key, "xsappname", "x", "url", authURL)), token.KeyOptions{}, "probably " + certURL + "/oauth/token"},
+		{"no certurl", render(t, doc("clientid", "a", "certificate", cert, "key", key, "xsappname", "x", "url", authURL)), token.KeyOptions{},
+			"probably " + certURL + "/oauth/token"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if k, err := token.ParseServiceKey(c.document, c.o); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -216,20 +230,24 @@ func TestServiceKeysThatContradictThemselvesAreRefused(t *testing.T) {
 		})
 	}
 	slipped := []byte(`{"clientid":"a","0b1c2d3e-0000-4000-8000-0123456789ab":1,"0b1c2d3e-0000-4000-8000-0123456789ab":2}`)
-	if _, err := token.ParseServiceKey(slipped, token.KeyOptions{}); err == nil || strings.Contains(err.Error(), "0b1c2d3e") || !strings.Contains(err.Error(), "given twice") {
+	if _, err := token.ParseServiceKey(slipped, token.KeyOptions{}); err == nil || strings.Contains(err.Error(), "0b1c2d3e") ||
+		!strings.Contains(err.Error(), "given twice") {
 		t.Errorf("a secret that has slipped: got %v", err)
 	}
-	if k, err := token.ParseServiceKey(with("clientsecret", "s", "certificate", cert, "key", key), token.KeyOptions{Style: token.BasicRaw}); err != nil || k.Style != token.BasicRaw || k.Secret.Empty() || !k.KeyPEM.Empty() {
+	if k, err := token.ParseServiceKey(with("clientsecret", "s", "certificate", cert, "key", key), token.KeyOptions{Style: token.BasicRaw}); err != nil ||
+		k.Style != token.BasicRaw || k.Secret.Empty() || !k.KeyPEM.Empty() {
 		t.Errorf("a style decides: got %+v, %v", k, err)
 	}
-	if k, err := token.ParseServiceKey(with("clientsecret", "s"), token.KeyOptions{TokenURL: "https://other/token"}); err != nil || k.TokenURL != "https://other/token" || k.From.TokenURL != "as given" {
+	if k, err := token.ParseServiceKey(with("clientsecret", "s"), token.KeyOptions{TokenURL: "https://other/token"}); err != nil ||
+		k.TokenURL != "https://other/token" || k.From.TokenURL != "as given" {
 		t.Errorf("a token URL that is given counts: got %+v, %v", k, err)
 	}
 }
 
 func TestWhatIsOddAboutAKeyIsSaid(t *testing.T) {
 	end := nextYear()
-	c, old, server := newVendorChain(t, end, x509.ExtKeyUsageClientAuth), newVendorChain(t, time.Now().Add(-time.Hour)), newVendorChain(t, end, x509.ExtKeyUsageServerAuth)
+	c, old, server := newVendorChain(t, end, x509.ExtKeyUsageClientAuth), newVendorChain(t, time.Now().Add(-time.Hour)), newVendorChain(t, end,
+		x509.ExtKeyUsageServerAuth)
 	certificate := func(v vendorChain, validuntil, tokenURL string) any {
 		return doc("oauth", doc("clientid", "a", "certificate", v.leaf, "key", v.key, "tokenurl", tokenURL, "certificatedetails", doc("validuntil", validuntil)))
 	}
@@ -240,14 +258,17 @@ func TestWhatIsOddAboutAKeyIsSaid(t *testing.T) {
 		want     string // "" for nothing
 	}{
 		{"nothing", certificate(c, said, certURL+"/oauth/token"), ""},
-		{"another end", certificate(c, "2023-06-24T12:56:52.000Z", certURL+"/oauth/token"), "2023-06-24T12:56:52Z, the certificate itself says " + end.Format(time.RFC3339)},
+		{"another end", certificate(c, "2023-06-24T12:56:52.000Z", certURL+"/oauth/token"),
+			"2023-06-24T12:56:52Z, the certificate itself says " + end.Format(time.RFC3339)},
 		{"an end that is none", certificate(c, "soon", certURL+"/oauth/token"), ""},
 		{"the host for secrets", certificate(c, said, authURL+"/oauth/token"), "on its .cert host only"},
 		{"over", certificate(old, "", certURL+"/oauth/token"), "has ended"},
 		{"for servers", certificate(server, said, certURL+"/oauth/token"), "not for client authentication"},
 		{"IAS secret", doc("clientid", "a", "clientsecret", "s", "url", "https://x.accounts.ondemand.com"), "after one or two years"},
-		{"plans", doc("oauth", doc("clientid", "sb!b1|it!b5", "clientsecret", "s", "tokenurl", authURL, "url", pirURL)), "client id is one of plan api, the address is one of plan integration-flow"},
-		{"endpoints", doc("endpoints", doc("b_url", "https://b", "a_url", "https://a"), "uaa", doc("clientid", "a", "clientsecret", "s", "url", authURL, "xsappname", "x")), "endpoints has a_url, b_url"},
+		{"plans", doc("oauth", doc("clientid", "sb!b1|it!b5", "clientsecret", "s", "tokenurl", authURL, "url", pirURL)),
+			"client id is one of plan api, the address is one of plan integration-flow"},
+		{"endpoints", doc("endpoints", doc("b_url", "https://b", "a_url", "https://a"), "uaa", doc("clientid", "a", "clientsecret", "s", "url", authURL,
+			"xsappname", "x")), "endpoints has a_url, b_url"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			k, err := token.ParseServiceKey(render(t, test.document), token.KeyOptions{})
