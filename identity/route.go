@@ -37,7 +37,8 @@ type Route struct {
 	// Path is the decoded path: exact ("/http/orders") or a prefix ("/http/orders/*"). A prefix matches every path that begins with
 	// what stands before the '*', so "/http/orders/" and "/http/orders/7/items" but not "/http/orders".
 	Path string `json:"path"`
-	// Methods are the methods that match, upper case; empty means all but CONNECT and TRACE, which no route can name.
+	// Methods are the methods that match, upper case; nil means all but CONNECT and TRACE, which no route can name. A list that names none is
+	// refused: it is what a script sends that has lost its methods, and must not open everything.
 	Methods []string `json:"methods,omitempty"`
 	// Tenant is the name of the tenant that requests go to.
 	Tenant string `json:"tenant"`
@@ -76,6 +77,9 @@ func (r Route) Validate() error {
 		v.host("host", r.Host)
 	}
 	v.pattern("path", r.Path)
+	if r.Methods != nil && len(r.Methods) == 0 {
+		v.fail("methods", "a list that names none", "name some, or leave it out (null) for all")
+	}
 	for _, m := range r.Methods {
 		v.method("methods", m)
 	}
@@ -107,7 +111,10 @@ func (r Route) normal() Route {
 	if r.Host == "" {
 		r.Host = AnyHost
 	}
-	r.Methods, r.Upgrade = sortedSet(r.Methods), sortedSet(r.Upgrade)
+	r.Upgrade = sortedSet(r.Upgrade)
+	if r.Methods != nil { // nil is another thing than none
+		r.Methods = sortedSet(r.Methods)
+	}
 	return r
 }
 

@@ -93,7 +93,10 @@ func scanRoute(row scanner) (*Route, error) {
 	err := row.Scan(&r.Name, &r.Host, &r.Path, &methods, &r.Tenant, &r.TenantPath, &r.Role, &r.Case, &r.MaxBody,
 		&r.ResponseTimeout, &r.IdleTimeout, &r.Scope, &created, &updated, &upgrade, &r.TokenParameters)
 	r.Upgrade = words(upgrade)
-	r.Methods, r.Created, r.Updated = words(methods), fromMicros(created), fromMicros(updated)
+	if methods != "" { // nil, and not an empty list, means all
+		r.Methods = words(methods)
+	}
+	r.Created, r.Updated = fromMicros(created), fromMicros(updated)
 	return r, err
 }
 

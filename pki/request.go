@@ -47,7 +47,7 @@ func ParseRequest(b []byte) (*Request, error) {
 		return nil, &RequestError{Field: "key", Problem: err.Error(), Hint: "make a new key: RSA with 2048 bits or more, P-256, P-384 or Ed25519"}
 	}
 	if err := csr.CheckSignature(); err != nil {
-		return nil, &RequestError{Field: "signature", Problem: "the request is not signed by its own key: " + trimX509(err), Hint: "create the request anew with the key it is for; the file may have been damaged or edited"}
+		return nil, signatureError(csr, err)
 	}
 	r := &Request{csr: csr}
 	if r.asked, err = readAsked(csr); err != nil {

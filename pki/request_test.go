@@ -1,6 +1,7 @@
 package pki_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -199,6 +200,34 @@ func TestParseRequestRefusesWeakKeysAndBadSignatures(t *testing.T) {
 		var re *pki.RequestError
 		if _, err := pki.ParseRequest(b); !errors.As(err, &re) || re.Field != "signature" {
 			t.Errorf("%s with a bad signature: got %v", kt, err)
+		}
+	}
+}
+
+// A request that is signed by an algorithm that cannot be judged is not damaged, and its maker looks in the wrong place when told so.
+func TestAForeignSignatureAlgorithmIsNamed(t *testing.T) {
+	env := pkitest.New(t)
+	key := env.Key(pki.RSA2048)
+	pss := der(t, env.Request(key, &x509.CertificateRequest{SignatureAlgorithm: x509.SHA256WithRSAPSS}))
+	if _, err := pki.ParseRequest(pss); err != nil {
+		t.Errorf("PSS with a salt as long as the hash: %v", err)
+	}
+	// The salt's length stands at the end of the parameters (RFC 4055, 3.1): 20 octets in place of 32.
+	salt := bytes.LastIndex(pss, []byte{0xa2, 3, 2, 1, 32})
+	if salt < 0 {
+		t.Fatal("no salt length in the request")
+	}
+	unusual := slices.Clone(pss)
+	unusual[salt+4] = 20
+	md5 := slices.Clone(der(t, env.Request(key, &x509.CertificateRequest{SignatureAlgorithm: x509.SHA256WithRSA})))
+	at := bytes.LastIndex(md5, []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 11})
+	md5[at+8] = 4
+	unknown := slices.Clone(md5)
+	unknown[at+8] = 99
+	for want, csr := range map[string][]byte{"RSA-PSS with unusual parameters": unusual, "MD5-RSA": md5, "1.2.840.113549.1.1.99": unknown} {
+		var re *pki.RequestError
+		if _, err := pki.ParseRequest(csr); !errors.As(err, &re) || re.Field != "signature" || !strings.Contains(re.Problem, want) || !strings.Contains(re.Hint, "SHA-256") {
+			t.Errorf("got %v, want an algorithm that is not taken: %s", err, want)
 		}
 	}
 }

@@ -273,7 +273,7 @@ func (u *upstreams) prune(now time.Time) {
 
 // source returns the token source of the credential for a route of this tenant.
 func (p *pool) source(tokens *token.Engine, c *identity.Credential, route *identity.Route) (*token.Source, error) {
-	key := sourceKey{c.ID, cmp.Or(route.Scope, c.Scope, p.tenant.Scope), route.TokenParameters}
+	key := sourceKey{c.ID, p.scope(c, route.Scope), route.TokenParameters}
 	if m := p.sources.Load(); m != nil {
 		if s := (*m)[key]; s != nil {
 			return s, nil
@@ -288,19 +288,33 @@ func (p *pool) source(tokens *token.Engine, c *identity.Credential, route *ident
 		}
 		next = maps.Clone(*m)
 	}
-	tc, err := tokenCredential(p.tenant, c)
+	tc, err := p.credential(c, key.scope, key.parameters)
 	if err != nil {
 		return nil, err
-	}
-	tc.Scope, tc.RootCAs = key.scope, p.roots
-	tc.Parameters = string(p.tenant.TokenParameters.With(c.TokenParameters).With(key.parameters))
-	if p.via != nil {
-		tc.Via, tc.Dial = p.tenant.HTTPProxy, p.via.dial
 	}
 	s := tokens.Source(tc)
 	next[key] = s
 	p.sources.Store(&next)
 	return s, nil
+}
+
+// scope is what is asked for: the nearest of those that name any.
+func (p *pool) scope(c *identity.Credential, routeScope string) string {
+	return cmp.Or(routeScope, c.Scope, p.tenant.Scope)
+}
+
+// credential is a stored credential in the form in which tokens are fetched with it, for a scope and for what a route adds to the requests.
+func (p *pool) credential(c *identity.Credential, scope string, parameters identity.TokenParameters) (token.Credential, error) {
+	tc, err := tokenCredential(p.tenant, c)
+	if err != nil {
+		return tc, err
+	}
+	tc.Scope, tc.RootCAs = scope, p.roots
+	tc.Parameters = string(p.tenant.TokenParameters.With(c.TokenParameters).With(parameters))
+	if p.via != nil {
+		tc.Via, tc.Dial = p.tenant.HTTPProxy, p.via.dial
+	}
+	return tc, nil
 }
 
 // forgetSources lets go of sources whose credential is gone.

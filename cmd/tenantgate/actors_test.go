@@ -19,7 +19,8 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/tenantsim"
 )
 
-// runTenant is the command tenantsim: a simulated tenant that writes ca.pem, key.json (a service key) and env
+// runTenant is the command tenantsim: a simulated tenant that writes ca.pem, key.json and certkey.json (service keys with a
+// secret and a certificate) and env
 // (name=value lines) into -dir and runs until SIGINT.
 func runTenant(args []string) error {
 	flags := flag.NewFlagSet("tenantsim", flag.ContinueOnError)
@@ -53,10 +54,20 @@ func runTenant(args []string) error {
 	if err != nil {
 		return err
 	}
+	pair, err := sim.NewCertificate("sb-cert")
+	if err != nil {
+		return err
+	}
+	sim.AddClient(tenantsim.Client{ID: "sb-cert", Certificate: pair})
+	certificateKey, err := sim.ServiceKey("sb-cert", tenantsim.KeyIntegrationCertificate)
+	if err != nil {
+		return err
+	}
 	for _, f := range []struct {
 		name string
 		data []byte
 	}{
+		{"certkey.json", certificateKey},
 		{"ca.pem", sim.CAPEM()},
 		{"key.json", key},
 		{"secret", []byte("s3cret+/=$\n")},

@@ -31,7 +31,8 @@ func newAdminService(n *node) *adminService {
 	server := func(actor func(*http.Request) (string, error)) *http.Server {
 		return &http.Server{
 			Handler: &admin.Server{
-				Registry: n.registry, CA: n.ca, DB: n.db.DB, Actor: actor, Ready: a.checks, TokenEndpoint: n.tokens.Endpoint, Metrics: metrics, Logger: n.log,
+				Registry: n.registry, CA: n.ca, DB: n.db.DB, Actor: actor, Ready: a.checks, Metrics: metrics, Logger: n.log,
+				Tokens: n.tokens, TokenEndpoint: n.tokens.Endpoint, Way: n.way,
 			},
 			ReadHeaderTimeout: 10 * time.Second,
 			ReadTimeout:       30 * time.Second,

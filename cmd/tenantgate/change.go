@@ -16,11 +16,16 @@ import (
 
 // call runs fn with the client of the running server and makes its error readable.
 func (p *program) call(fn func(c *admin.Client) error) error {
+	return p.calling("waiting for the server", fn)
+}
+
+// calling is call for what may take its time, which what names.
+func (p *program) calling(what string, fn func(c *admin.Client) error) error {
 	c, err := p.client()
 	if err != nil {
 		return err
 	}
-	defer p.slow("waiting for the server")()
+	defer p.slow(what)()
 	return explain(fn(c))
 }
 
@@ -60,7 +65,7 @@ func (a *attributes) someNames(cmd *cobra.Command, flag, field, usage string) {
 		case len(*v) == 0:
 			return nil, usageError(cmd, "--%s is empty: name some, or all", flag)
 		case slices.Equal(*v, []string{"all"}):
-			return []string{}, nil
+			return nil, nil // null is everything; the API refuses an empty list
 		}
 		return *v, nil
 	}})

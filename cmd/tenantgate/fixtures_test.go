@@ -22,6 +22,7 @@ import (
 //	roots.pem intermediates.pem good.pem good.crl revoked.crl
 //	odd/KIND.pem        client certificates that must be refused
 //	csr/NAME.pem        requests; csr/good.der is DER
+//	servicekey/         see makeServiceKeys
 //	node/               what init makes, listening on free ports
 func makeFixtures(t *testing.T) string {
 	t.Helper()
@@ -46,6 +47,7 @@ func makeFixtures(t *testing.T) string {
 		fixture(t, dir, filepath.Join("odd", string(kind)+".pem"), pkitest.PEM(env.Odd(kind, "erp")))
 	}
 	makeRequests(t, dir, env)
+	makeServiceKeys(t, dir, env)
 	cfg := defaultConfig()
 	cfg.Listen, cfg.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
 	cfg.ServerNames = []string{"localhost", "127.0.0.1"}

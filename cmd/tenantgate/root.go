@@ -59,10 +59,11 @@ const rootExample = `  # See it work, with nothing set up
   tenantgate serve -c /var/lib/tenantgate/tenantgate.yaml
 
   # Let a backend call a tenant
-  tenantgate tenant add acme --base-url https://acme.example.com --token-url https://acme.example.com/oauth/token --auth-style body
+  tenantgate tenant add acme --service-key key.json
   tenantgate route add orders --path /http/orders --methods POST --tenant acme --role orders.send
   tenantgate identity add erp --owner team-logistics --role orders.send
   tenantgate credential add erp acme --service-key key.json
+  tenantgate tenant check acme
   tenantgate cert issue erp --out erp-files`
 
 // newRootCommand builds the whole command tree around p.
@@ -76,9 +77,7 @@ func newRootCommand(p *program) *cobra.Command {
 		SilenceUsage:  true,
 	}
 	subcommandsOnly(root)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError(cmd, "%v", err)
-	})
+	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
 	root.SetHelpCommandGroupID(groupLook) // without a group it would print a heading of its own, with nothing below

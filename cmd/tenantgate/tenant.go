@@ -26,11 +26,13 @@ there. The style is never guessed, because a wrong guess counts as a failed logo
 
 Where tokens come from is a token URL, or an issuer: then its metadata (RFC 8414, OpenID Connect Discovery)
 name the token endpoint, and the one for client certificates.`,
-		Example: `  tenantgate tenant add acme-dev --auth-style body \
+		Example: `  tenantgate tenant add acme-dev --service-key key.json
+  tenantgate tenant add acme-dev --auth-style body \
       --base-url https://acme-dev.it-cpi018-rt.cfapps.eu10-003.hana.ondemand.com \
       --token-url https://acme-dev.authentication.eu10.hana.ondemand.com/oauth/token
   tenantgate tenant list`,
-	}, newTenantAddCommand(p), newTenantListCommand(p), newTenantShowCommand(p), newTenantSetCommand(p), newTenantRemoveCommand(p))
+	}, newTenantAddCommand(p), newTenantListCommand(p), newTenantShowCommand(p), newTenantSetCommand(p), newTenantRemoveCommand(p),
+		newTenantCheckCommand(p))
 }
 
 // tenantAttributes are the flags of `tenant add` and `tenant set`.
@@ -52,33 +54,6 @@ func tenantAttributes(p *program, cmd *cobra.Command) *attributes {
 	a.whole(cmd, "breaker-failures", "breaker_failures", "`connections` in a row that fail before it is left alone; -1 is never (default 5)")
 	a.duration(cmd, "breaker-cooldown", "breaker_cooldown", "how long it is left alone at first; doubles up to five times that (default 1s)")
 	return a
-}
-
-func newTenantAddCommand(p *program) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "add NAME --base-url URL --auth-style STYLE",
-		Short: "Add a tenant",
-		Example: `  tenantgate tenant add acme --base-url https://acme.example.com \
-      --token-url https://login.acme.example.com/oauth/token --auth-style body`,
-		Args: exactArgs("NAME"),
-	}
-	attrs := tenantAttributes(p, cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		tenant := identity.Tenant{Name: args[0]}
-		if err := attrs.fill(cmd, &tenant); err != nil {
-			return err
-		}
-		return p.call(func(c *admin.Client) error {
-			stored, err := c.AddTenant(cmd.Context(), tenant)
-			if err != nil {
-				return err
-			}
-			return p.show(stored, func(w io.Writer) {
-				fmt.Fprintf(w, "added tenant %s\nnext: tenantgate route add NAME --tenant %s --path /... --role ROLE\n", stored.Name, stored.Name)
-			})
-		})
-	}
-	return cmd
 }
 
 func newTenantListCommand(p *program) *cobra.Command {

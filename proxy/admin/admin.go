@@ -18,7 +18,9 @@ import (
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy/check"
 	"github.com/tenantgate/tenantgate/proxy/record"
+	"github.com/tenantgate/tenantgate/proxy/token"
 )
 
 // Server is the admin API of one process, an [http.Handler]. Fields without a stated zero value are required, and none may be changed
@@ -33,6 +35,10 @@ type Server struct {
 	// Actor says who makes a request to /v1, for change records, or why nobody does; the answer then is 401 without the reason.
 	// It is asked for each request anew.
 	Actor func(*http.Request) (string, error)
+	// Tokens is the engine of the node, with which a check tries credentials, so that it counts with everything else that asks for tokens.
+	Tokens *token.Engine
+	// Way is how a credential reaches its tenant, for a route where one is given (nil); without a credential (nil), how the tenant is reached.
+	Way func(t *identity.Tenant, c *identity.Credential, route *identity.Route) (check.Way, error)
 	// Ready looks at the parts of the node, for /readyz and /v1/status. nil is always ready.
 	Ready func(context.Context) []Check
 	// TokenEndpoint returns the token endpoint that a credential's issuer was found to have, "" when that is not known. nil knows none.

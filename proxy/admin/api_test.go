@@ -162,7 +162,9 @@ func TestRefusalsHaveAStatusAndAHintAndChangeNothing(t *testing.T) {
 		"a duration that is none":       {"PATCH", "/v1/tenants/acme", `{"timeout":"soon"}`, 422, "30s"},
 		"a CSR that is none":            {"POST", "/v1/identities/erp/certificates", `{"csr":"hello"}`, 422, `"field":"csr"`},
 		"a service key that is none":    {"POST", "/v1/identities/erp/credentials", `{"tenant":"acme","service_key":{"a":1}}`, 422, `"field":"service_key"`},
-		"a service key and a secret":    {"POST", "/v1/identities/erp/credentials", `{"tenant":"acme","secret":"x","service_key":{}}`, 422, "beside"},
+		"a service key and a secret":    {"POST", "/v1/identities/erp/credentials", `{"tenant":"acme","secret":"x","service_key":{"clientid":"a","clientsecret":"s"}}`, 422, "only one of the two"},
+		"a service key and a client id": {"POST", "/v1/identities/erp/credentials", `{"tenant":"acme","client_id":"x","service_key":{}}`, 422, "beside"},
+		"a binding of nothing":          {"POST", "/v1/identities/erp/credentials", `{"tenant":"acme","binding":"x"}`, 422, `"field":"binding"`},
 		"a credential for no identity":  {"POST", "/v1/identities/none/credentials", `{"tenant":"acme","kind":"secret","client_id":"a","secret":"b"}`, 404, "none"},
 		"credentials of no identity":    {"GET", "/v1/identities/none/credentials", ``, 404, "none"},
 		"a limit that is too large":     {"GET", "/v1/changes?limit=10001", ``, 400, "10000"},
@@ -297,6 +299,38 @@ func TestAdministratorsCertificatesAreShownAndRevoked(t *testing.T) {
 	}
 	if c, err = h.client.RevokeCertificate(t.Context(), serial, ""); err != nil || c.RevokedAt.IsZero() || c.RevocationReason != "unspecified" {
 		t.Errorf("RevokeCertificate: %+v %v", c, err)
+	}
+}
+
+// A list that has lost its methods must not open a route to all of them.
+func TestARouteIsOpenToAllMethodsOnlyWhenAskedTo(t *testing.T) {
+	h := build(t)
+	h.furnish()
+	route := func(methods string) string {
+		return `{"name":"r","path":"/r","tenant":"acme","role":"r"` + methods + `}`
+	}
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		{"POST", "/v1/routes", route(`,"methods":[]`), 422, `"field":"methods"`},
+		{"POST", "/v1/routes", route(`,"methods":null`), 201, `"name":"r"`},
+		{"PATCH", "/v1/routes/r", `{"methods":["GET"]}`, 200, `"methods":["GET"]`},
+		{"PATCH", "/v1/routes/r", `{"methods":[]}`, 422, `leave it out (null) for all`},
+		{"PATCH", "/v1/routes/r", `{"role":"other"}`, 200, `"methods":["GET"]`},
+		{"PATCH", "/v1/routes/r", `{"methods":null}`, 200, `"role":"other"`},
+		{"PATCH", "/v1/routes/r", `{"role":"r"}`, 200, `"role":"r"`},
+		{"DELETE", "/v1/routes/r", "", 204, ""},
+		{"POST", "/v1/routes", route(""), 201, `"name":"r"`},
+	} {
+		status, answer := h.send(c.method, c.path, c.body)
+		if status != c.status || !strings.Contains(answer, c.want) {
+			t.Errorf("%s %s: got %d %s, want %d %s", c.method, c.body, status, answer, c.status, c.want)
+		}
+		if strings.Contains(c.body, "null") && strings.Contains(answer, "methods") {
+			t.Errorf("%s: got %s, want all methods", c.body, answer)
+		}
 	}
 }
 

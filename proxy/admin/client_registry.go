@@ -33,6 +33,11 @@ func (c *Client) RemoveTenant(ctx context.Context, name string) error {
 	return err
 }
 
+// CheckTenant tries the way to a tenant, with the credentials that q names.
+func (c *Client) CheckTenant(ctx context.Context, name string, q CheckRequest) (CheckReport, error) {
+	return do[CheckReport](ctx, c, "POST", address("tenants", name, "check"), q)
+}
+
 // Routes lists all routes by name.
 func (c *Client) Routes(ctx context.Context) ([]identity.Route, error) {
 	return list(ctx, c, address("routes"), url.Values{}, routeName)

@@ -60,13 +60,15 @@ func readCredential(s *Server, c *call) (identity.Credential, *ownKey, error) {
 		return credential, nil, invalid("key_type", "given, and no key is to be made", "leave it out, or set keyless")
 	}
 	if len(q.ServiceKey) == 0 {
+		if q.Binding != "" {
+			return credential, nil, invalid("binding", "a binding is named, and there is no service key to choose it from", "give service_key, or leave it out")
+		}
 		return credential, nil, nil
 	}
-	if q.Kind != "" || q.ClientID != "" || q.Secret != "" || q.Certificate != "" {
-		return credential, nil, invalid("service_key", "a service key is given beside kind, client_id, secret or certificate",
-			"leave those out: the service key has its own")
+	if q.Kind != "" || q.ClientID != "" {
+		return credential, nil, invalid("service_key", "a service key is given beside kind or client_id", "leave those out: the service key has its own")
 	}
-	credential, err := withServiceKey(credential, q.ServiceKey)
+	credential, err := withServiceKey(credential, q.CredentialRequest, q.ServiceKey)
 	return credential, nil, err
 }
 
@@ -84,28 +86,28 @@ func removeCredential(s *Server, c *call) (any, error) {
 	})
 }
 
-// withServiceKey fills in what a service key says. What was asked for explicitly stays.
-func withServiceKey(c identity.Credential, raw json.RawMessage) (identity.Credential, error) {
+// withServiceKey fills in what a service key says. What was asked for explicitly stays; certificate and secret are then the certificate and the
+// key that an external certificate's service key lacks.
+func withServiceKey(c identity.Credential, q CredentialRequest, raw json.RawMessage) (identity.Credential, error) {
 	text := []byte(raw)
 	var s string
 	if json.Unmarshal(raw, &s) == nil {
 		text = []byte(s)
 	}
-	key, err := token.ParseServiceKey(text)
+	key, err := token.ParseServiceKey(text, token.KeyOptions{
+		Binding: q.Binding, Style: token.Style(q.AuthStyle), TokenURL: q.TokenURL, CertificatePEM: q.Certificate, KeyPEM: token.NewSecret(q.Secret),
+	})
 	if err != nil {
 		return c, err
 	}
-	c.ClientID = key.ClientID
+	c.ClientID, c.TokenURL, c.AuthStyle = key.ClientID, key.TokenURL, string(key.Style)
 	if key.CertificatePEM != "" {
 		c.Kind, c.Certificate, c.Secret = identity.KindCertificate, key.CertificatePEM, identity.NewSecret(key.KeyPEM.Reveal())
 	} else {
 		c.Kind, c.Secret = identity.KindSecret, identity.NewSecret(key.Secret.Reveal())
 	}
-	if c.TokenURL == "" && c.Issuer == "" {
-		c.TokenURL = key.TokenURL
-	}
-	if c.AuthStyle == "" {
-		c.AuthStyle = string(key.Style)
+	if c.Issuer != "" {
+		c.TokenURL = "" // it names the endpoint, and not the service key
 	}
 	return c, nil
 }

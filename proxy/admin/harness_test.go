@@ -23,6 +23,7 @@ import (
 	"github.com/tenantgate/tenantgate/pki/pkitest"
 	"github.com/tenantgate/tenantgate/proxy/admin"
 	"github.com/tenantgate/tenantgate/proxy/record"
+	"github.com/tenantgate/tenantgate/proxy/token"
 )
 
 // house is a whole control plane: a database with all tables, registry, CA, and the API on a Unix socket and on a TLS listener.
@@ -32,6 +33,7 @@ type house struct {
 	registry *identity.Registry
 	pki      *pkitest.Env
 	log      *safeBuffer
+	tokens   token.Engine
 	checks   func() []admin.Check
 	client   *admin.Client // over the socket
 	socket   string
@@ -78,6 +80,7 @@ func buildOn(t *testing.T, url string) *house {
 		t.Fatal(err)
 	}
 	h := &house{t: t, db: db.DB, registry: registry, pki: pkitest.With(t, pkitest.Options{DB: db.DB}), log: &safeBuffer{}}
+	t.Cleanup(h.tokens.Close)
 	h.serveSocket()
 	h.serveTLS()
 	return h
@@ -85,6 +88,7 @@ func buildOn(t *testing.T, url string) *house {
 
 func (h *house) server(actor func(*http.Request) (string, error)) *admin.Server {
 	return &admin.Server{
+		Tokens: &h.tokens, Way: way,
 		Registry: h.registry, CA: h.pki.CA, DB: h.db, Actor: actor, Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 		Ready: func(context.Context) []admin.Check {
 			if h.checks == nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/proxy/check"
 )
 
 // CertificateRequest is the body of POST /v1/identities/{name}/certificates.
@@ -30,8 +31,11 @@ type CredentialRequest struct {
 	// Tenant is which tenant the credential is for. Required.
 	Tenant string `json:"tenant"`
 	// ServiceKey is a service key as the vendor hands it out, as text. On the wire it may also stand as a JSON object. Kind, client id,
-	// secret and certificate come out of it, and also token URL and style where those are not given.
+	// secret and certificate come out of it, and also token URL and style where those are not given. Beside it, Secret is the private key,
+	// and Certificate the certificate, of a service key that lacks them (token.KeyOptions).
 	ServiceKey string `json:"service_key,omitempty"`
+	// Binding chooses one of several bindings in a ServiceKey that is a VCAP_SERVICES document.
+	Binding string `json:"binding,omitempty"`
 
 	// Keyless has the server make the key, which then never leaves it, in place of Secret and Certificate: for auth style mtls with a
 	// certificate of the built-in CA that renews itself, for private_key_jwt a key alone. KeyType is P-256 (also ""), P-384, RSA-2048,
@@ -88,6 +92,42 @@ type RegistrationCertificate struct {
 	NotBefore time.Time `json:"not_before"`
 	NotAfter  time.Time `json:"not_after"`
 	Renews    time.Time `json:"renews,omitzero"`
+}
+
+// CheckRequest is the body of POST /v1/tenants/{name}/check. The zero one tries every credential of the tenant.
+type CheckRequest struct {
+	// Identity narrows the check to the credentials of one identity, Credential to one credential, by its id.
+	Identity   string `json:"identity,omitempty"`
+	Credential string `json:"credential,omitempty"`
+	// Route names a route of the tenant: tokens are asked for with its scope, and its identity's role is looked at.
+	Route string `json:"route,omitempty"`
+	// ProbePath is a path below the tenant's base URL that is asked for with each token; "" asks for none, and then nothing is sent to
+	// the tenant. ProbeMethod is HEAD (default) or GET.
+	ProbePath   string `json:"probe_path,omitempty"`
+	ProbeMethod string `json:"probe_method,omitempty"`
+}
+
+// CheckReport is the answer to a [CheckRequest].
+type CheckReport struct {
+	Tenant  string `json:"tenant"`
+	BaseURL string `json:"base_url"`
+	// State is the worst of all steps.
+	State check.State `json:"state"`
+	// Steps are those of the tenant itself. They stand with each credential where its certificate is shown to the tenant.
+	Steps []check.Step `json:"steps"`
+	// Credentials are what came of each, by identity, newest first.
+	Credentials []CredentialCheck `json:"credentials"`
+}
+
+// CredentialCheck is what came of one credential.
+type CredentialCheck struct {
+	ID       string       `json:"id"`
+	Identity string       `json:"identity"`
+	ClientID string       `json:"client_id"`
+	State    check.State  `json:"state"`
+	Steps    []check.Step `json:"steps"`
+	// Claims are what the token says of itself; nil without a token, and for an opaque one.
+	Claims *check.Claims `json:"claims,omitempty"`
 }
 
 // RevocationRequest is the body of POST /v1/certificates/{serial}/revoke.

@@ -31,6 +31,7 @@ var endpoints = []endpoint{
 	{"GET", "tenants/{name}", 200, nil, one(identity.ObjectTenant, (*identity.Snapshot).Tenant)},
 	{"PATCH", "tenants/{name}", 200, nil, set("tenant", (*identity.Tx).Tenant, (*identity.Tx).SetTenant)},
 	{"DELETE", "tenants/{name}", 204, nil, remove("tenant", (*identity.Tx).RemoveTenant)},
+	{"POST", "tenants/{name}/check", 200, nil, checkTenant},
 
 	{"GET", "routes", 200, paging, all((*identity.Snapshot).Routes, routeName)},
 	{"POST", "routes", 201, nil, add("route", "routes", (*identity.Tx).AddRoute, routeName)},

@@ -103,6 +103,12 @@ func (e *Engine) Endpoint(credentialID string) string {
 	return ""
 }
 
+// Discover returns the token endpoint of a credential, discovering it if need be.
+func (e *Engine) Discover(ctx context.Context, c Credential) (tokenURL string, err *Error) {
+	at, err := e.endpoint(ctx, c)
+	return at.tokenURL, err
+}
+
 // doubt has the credential's metadata read again before the next token is asked for, a minute from now at the latest.
 func (d *discoveries) doubt(c Credential) {
 	if !c.discovers() {

@@ -144,6 +144,7 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, x.broken(err)
 	}
 	defer res.Body.Close()
+	noticed(req.Context(), res)
 	body, err := io.ReadAll(io.LimitReader(res.Body, x.maxBody+1))
 	if err != nil && res.StatusCode == http.StatusOK {
 		return nil, x.broken(err)

@@ -52,10 +52,13 @@ func render(t testing.TB, v any) []byte {
 
 func TestServiceKeysOfEveryShape(t *testing.T) {
 	cert, key := pemPair(t)
-	pir := doc("createdate", "2023-07-17T16:39:46.446Z", "clientid", "sb-6b!b1|it-rt-acme!b5", "clientsecret", "0b$R=", "tokenurl", authURL+"/oauth/token", "url", pirURL)
-	pirCert := doc("clientid", "sb-8d!b1|it", "certificate", cert, "key", key, "certificatedetails", doc("validuntil", "2023"), "tokenurl", certURL+"/oauth/token", "url", pirURL)
+	pir := doc("createdate", "2023-07-17T16:39:46.446Z", "clientid", "sb-6b!b1|it-rt-acme!b5", "clientsecret", "0b$R=", "tokenurl", authURL+"/oauth/token",
+		"url", pirURL)
+	pirCert := doc("clientid", "sb-8d!b1|it", "certificate", cert, "key", key, "certificatedetails", doc("validuntil", "2023"), "tokenurl",
+		certURL+"/oauth/token", "url", pirURL)
 	plainHost := doc("clientid", "sb-8d!b1|it", "certificate", cert, "key", key, "tokenurl", authURL+"/oauth/token", "url", pirURL)
-	xsuaa := doc("apiurl", "https://api.x", "clientid", "sb-sample-app!t1", "clientsecret", "s", "credential-type", "binding-secret", "uaadomain", "x", "url", authURL, "xsappname", "a!t1", "tenantmode", nil)
+	xsuaa := doc("apiurl", "https://api.x", "clientid", "sb-sample-app!t1", "clientsecret", "s", "credential-type", "binding-secret", "uaadomain", "x",
+		"url", authURL, "xsappname", "a!t1", "tenantmode", nil)
 	x509Key := doc("clientid", "sb-x5app!t7", "certificate", cert, "key", key, "certurl", certURL, "credential-type", "x509", "url", authURL, "xsappname", "x")
 	ias := doc("clientid", "1aa234ca-faed", "clientsecret", "s", "domains", []string{"accounts.ondemand.com"}, "url", "https://acme.accounts.ondemand.com")
 	iasCert := doc("clientid", "1aa234ca-faed", "certificate", cert, "key", key, "url", "https://acme.accounts.cloud.sap/")
@@ -71,14 +74,15 @@ func TestServiceKeysOfEveryShape(t *testing.T) {
 		{"integration certificate", doc("oauth", pirCert), token.ShapeIntegrationCertificate, "sb-8d!b1|it", certURL + "/oauth/token"},
 		{"integration certificate on the host for secrets", doc("oauth", plainHost), token.ShapeIntegrationCertificate, "sb-8d!b1|it", certURL + "/oauth/token"},
 		{"xsuaa flat", xsuaa, token.ShapeXSUAA, "sb-sample-app!t1", authURL + "/oauth/token"},
-		{"xsuaa in uaa", doc("endpoints", doc("a", "b"), "grant_type", "client_credentials", "uaa", xsuaa), token.ShapeXSUAA, "sb-sample-app!t1", authURL + "/oauth/token"},
+		{"xsuaa in uaa", doc("endpoints", doc("a", "b"), "grant_type", "client_credentials", "uaa", xsuaa), token.ShapeXSUAA, "sb-sample-app!t1",
+			authURL + "/oauth/token"},
 		{"xsuaa in credentials and uaa", doc("credentials", doc("uaa", xsuaa)), token.ShapeXSUAA, "sb-sample-app!t1", authURL + "/oauth/token"},
 		{"xsuaa x509", doc("credentials", x509Key), token.ShapeXSUAACertificate, "sb-x5app!t7", certURL + "/oauth/token"},
 		{"ias", ias, token.ShapeIAS, "1aa234ca-faed", "https://acme.accounts.ondemand.com/oauth2/token"},
 		{"ias certificate", iasCert, token.ShapeIASCertificate, "1aa234ca-faed", "https://acme.accounts.cloud.sap/oauth2/token"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			k, err := token.ParseServiceKey(render(t, c.document))
+			k, err := token.ParseServiceKey(render(t, c.document), token.KeyOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -112,7 +116,8 @@ func TestPEMInAnyState(t *testing.T) {
 		"text around it":  func(s string) string { return "subject=CN = x\n" + s + "\nend" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			k, err := token.ParseServiceKey(render(t, doc("oauth", doc("clientid", "a", "certificate", change(cert)+change(other), "key", change(key), "tokenurl", certURL))))
+			k, err := token.ParseServiceKey(render(t, doc("oauth", doc("clientid", "a", "certificate", change(cert)+change(other), "key", change(key), "tokenurl",
+				certURL))), token.KeyOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -134,7 +139,8 @@ func TestServiceKeysThatAreRefused(t *testing.T) {
 	}{
 		{"empty", " \n", "it is empty"},
 		{"a PEM file", cert, "it is a PEM file"},
-		{"no JSON", "hello", "broken at byte 1"},
+		{"no JSON", "hello", "no JSON object"},
+		{"broken JSON", `{"oauth":{"clientid":x}}`, "broken at byte 22"},
 		{"cut off", `{"oauth":{"clientid":"a"`, "cut off"},
 		{"an array", `[]`, "no JSON object"},
 		{"null", `null`, "no JSON object"},
@@ -145,6 +151,7 @@ func TestServiceKeysThatAreRefused(t *testing.T) {
 		{"too large", `{"a":"` + strings.Repeat("x", 1<<20) + `"}`, "larger than"},
 		{"wrong type", `{"oauth":{"clientid":7}}`, "oauth.clientid: it has the wrong JSON type"},
 		{"wrong type above", `{"oauth":7}`, "oauth: it has the wrong JSON type"},
+		{"UTF-16", "\xff\xfe{\x00", "not UTF-8"},
 		{"no client id", `{"oauth":{"clientsecret":"s","tokenurl":"https://x/y"}}`, "clientid: it is missing"},
 		{"no secret", string(pir()), "clientsecret: it is missing, and so are certificate and key"},
 		{"no token URL", `{"oauth":{"clientid":"a","clientsecret":"s"}}`, "tokenurl: it is missing"},
@@ -152,9 +159,11 @@ func TestServiceKeysThatAreRefused(t *testing.T) {
 		{"user in URL", `{"oauth":{"clientid":"a","clientsecret":"s","tokenurl":"https://u:p@x/y"}}`, "no plain https address"},
 		{"relative URL", `{"oauth":{"clientid":"a","clientsecret":"s","tokenurl":"/oauth/token"}}`, "no plain https address"},
 		{"xsuaa without url", `{"clientid":"a","clientsecret":"s","xsappname":"x"}`, "url: it is missing"},
-		{"xsuaa x509 without certurl", string(render(t, doc("clientid", "a", "certificate", cert, "key", key, "xsappname", "x", "url", authURL))), "certurl: it is missing"},
+		{"xsuaa x509 without certurl", string(render(t, doc("clientid", "a", "certificate", cert, "key", key, "xsappname", "x", "url", authURL))),
+			"certurl: it is missing"},
 		{"external certificate", string(pir("certificate", cert)), "key: it is missing: this is an external certificate"},
-		{"hidden certificate", `{"credentials":{"clientid":"a","credential-type":"x509","certurl":"https://x","xsappname":"y"}}`, "certificate, key: both are missing"},
+		{"hidden certificate", `{"credentials":{"clientid":"a","credential-type":"x509","certurl":"https://x","xsappname":"y"}}`,
+			"certificate, credentials.key: both are missing"},
 		{"key without certificate", string(pir("key", key)), "certificate: it is missing beside the key"},
 		{"foreign key", string(pir("certificate", cert, "key", foreign)), "they do not belong together"},
 		{"key for a certificate", string(pir("certificate", key, "key", key)), "a PEM block that is no certificate"},
@@ -165,16 +174,17 @@ func TestServiceKeysThatAreRefused(t *testing.T) {
 		{"certificate is no PEM", string(pir("certificate", "x", "key", key)), "certificate: it is no PEM"},
 		{"certificate cut off", string(pir("certificate", cert[:100], "key", key)), "does not end"},
 		{"certificate broken", string(pir("certificate", strings.Replace(cert, "M", "!", 1), "key", key)), "no base64"},
-		{"IAS without credentials", `{"clientid":"a","credential-type":"NONE","domains":["x"],"url":"https://x.accounts.ondemand.com"}`, "this binding has no credentials"},
+		{"IAS without credentials", `{"clientid":"a","credential-type":"NONE","domains":["x"],"url":"https://x.accounts.ondemand.com"}`,
+			"this binding has no credentials"},
 		{"newline in secret", `{"oauth":{"clientid":"a","clientsecret":"s\n","tokenurl":"https://x/y"}}`, "control character"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			k, err := token.ParseServiceKey([]byte(c.document))
+			k, err := token.ParseServiceKey([]byte(c.document), token.KeyOptions{})
 			var keyError *token.KeyError
 			if !errors.As(err, &keyError) || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("got %v, want a *KeyError with %q", err, c.want)
 			}
-			if k != (token.ServiceKey{}) {
+			if k.ClientID != "" || !k.Secret.Empty() || !k.KeyPEM.Empty() {
 				t.Errorf("got %+v beside the error", k)
 			}
 			if strings.Contains(fmt.Sprintf("%+v", err), key[40:60]) {
@@ -197,7 +207,7 @@ func FuzzAParsedServiceKeyIsComplete(f *testing.F) {
 	}
 	f.Add([]byte(`{"uaa":{"uaa":{"uaa":{"uaa":{}}}}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		k, err := token.ParseServiceKey(b)
+		k, err := token.ParseServiceKey(b, token.KeyOptions{})
 		if err != nil {
 			return
 		}

@@ -40,11 +40,3 @@ func readPEM(s string) ([]*pem.Block, error) {
 	}
 	return blocks, nil
 }
-
-func writePEM(blocks []*pem.Block) []byte {
-	var out []byte
-	for _, b := range blocks {
-		out = append(out, pem.EncodeToMemory(b)...)
-	}
-	return out
-}

@@ -1,0 +1,133 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+)
+
+// Trial is what one token request showed, for a check of a credential. Nothing in it but Token holds a secret, and Token redacts.
+type Trial struct {
+	// Held says that no request was made, because the client or its server is being left alone until Err.Until.
+	Held bool
+	// Err says why there is no token; nil if there is one.
+	Err *Error
+	// Token is the token. It is the caller's alone: no source hands it out.
+	Token Token
+	// Lifetime is what the token was taken over with; LifetimeTold is false when that is the engine's own default.
+	Lifetime     time.Duration
+	LifetimeTold bool
+	// Scope is what was granted, where ScopeTold says that the server said so.
+	Scope     string
+	ScopeTold bool
+	// Status and Date are of the answer: its HTTP status, 0 without an answer, and the server's clock, zero when it did not tell.
+	Status int
+	Date   time.Time
+	// Answered is when the answer came, by our clock.
+	Answered time.Time
+}
+
+// Try makes one token request with a credential, beside the sources and with the same law: one request of a client at a time, none while it
+// is held or its server left alone, and a refusal counts. A trace in the context (net/http/httptrace) sees its connection.
+func (e *Engine) Try(ctx context.Context, c Credential) Trial {
+	s := e.Source(c)
+	select {
+	case s.client.gate <- struct{}{}:
+	case <-ctx.Done():
+		return Trial{Held: true, Err: s.interrupted(ctx.Err())}
+	case <-s.ctx.Done():
+		return Trial{Held: true, Err: s.refuse()}
+	}
+	defer func() { <-s.client.gate }()
+	started := s.now()
+	if err := s.tryable(started); err != nil {
+		return Trial{Held: true, Err: err}
+	}
+	var t Trial
+	ctx = context.WithValue(ctx, noticeKey{}, func(res *http.Response) {
+		t.Answered, t.Status = time.Now(), res.StatusCode
+		t.Date, _ = http.ParseTime(res.Header.Get("Date")) // zero when there is none
+	})
+	ctx, cancel := context.WithTimeout(ctx, e.timeout())
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)() // dropped
+	r, err := e.fetch(ctx, c)
+	ended := s.now()
+	var h *held
+	if err == nil {
+		h = s.hold(r, started)
+		t.Token, t.Lifetime, t.LifetimeTold, t.Scope, t.ScopeTold = h.token, h.expires-h.obtained, r.lifetime > 0, r.scope, r.scopeTold
+	}
+	t.Err = s.tried(err, ended)
+	s.report(&flight{}, h, r, t.Err, ended-started)
+	return t
+}
+
+// tryable counts a request, or returns why none is made.
+func (s *Source) tryable(now instant) *Error {
+	if err := s.client.holds(now); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dropped {
+		return s.refuse()
+	}
+	if err := s.backoff.holds(now); err != nil {
+		return err
+	}
+	s.fetches++
+	return nil
+}
+
+// tried remembers what came of it as land does, but for the token.
+func (s *Source) tried(err *Error, now instant) *Error {
+	switch {
+	case err == nil:
+		s.client.accepted()
+	case errors.Is(err, context.Canceled): // whoever asked has gone: that says nothing of the server
+		return err
+	default:
+		err = s.client.refused(s, err, now)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		s.backoff.reset()
+		return nil
+	}
+	s.failures++
+	s.lastError = s.backoff.fail(s, err, now)
+	return s.lastError
+}
+
+// noticeKey is the context key of a function that looks at the answer's head.
+type noticeKey struct{}
+
+func noticed(ctx context.Context, res *http.Response) {
+	if look, ok := ctx.Value(noticeKey{}).(func(*http.Response)); ok {
+		look(res)
+	}
+}
+
+// MissingScopes returns which of the requested scopes were not granted. Both are separated by spaces. A granted scope counts when it is the same but for the
+// name of the application in front (TENANTS.md 3.6).
+func MissingScopes(requested, granted string) []string { return missingScopes(requested, granted) }
+
+// RenewBefore is how long before its end a secret or certificate that lives for life should be replaced: the thresholds at which the vendor's own services
+// renew theirs (TENANTS.md 5.1). It is a month when the life is not known.
+func RenewBefore(life time.Duration) time.Duration {
+	const day = 24 * time.Hour
+	switch {
+	case life <= 0 || life >= 155*day:
+		return 30 * day
+	case life >= 32*day:
+		return 7 * day
+	case life >= 15*day:
+		return 3 * day
+	case life >= 2*day:
+		return day
+	}
+	return 12 * time.Hour
+}
