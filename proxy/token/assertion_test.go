@@ -65,7 +65,7 @@ type assertion struct {
 func verified(t testing.TB, form url.Values, key crypto.PublicKey) assertion {
 	t.Helper()
 	algorithms := []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.ES384, jose.EdDSA}
-	parsed, err := jose.ParseSigned(form.Get("client_assertion"), algorithms)
+	parsed, err := jose.ParseSignedCompact(form.Get("client_assertion"), algorithms)
 	if err != nil {
 		t.Fatalf("reading the assertion: %v", err)
 	}
