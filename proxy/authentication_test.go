@@ -168,6 +168,21 @@ func TestDiscoveryGoesThroughTheHTTPProxy(t *testing.T) {
 	}
 }
 
+func TestAnIssuerThatCannotBeReadIsOnRecord(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	ctx := t.Context()
+	g.change(func(tx *identity.Tx) error {
+		_, e1 := tx.AddTenant(ctx, identity.Tenant{Name: "lost", BaseURL: g.tenant.URL, Issuer: g.tenant.URL, AuthStyle: "body", CABundle: g.tenant.caPEM})
+		_, e2 := tx.AddCredential(ctx, identity.Credential{Identity: "orders", Tenant: "lost", ClientID: "sb", Kind: identity.KindSecret, Secret: identity.NewSecret("secret-of-lost")})
+		return errors.Join(e1, e2)
+	})
+	g.addRoute(identity.Route{Name: "lost", Path: "/lost", Tenant: "lost", Role: "orders.send"})
+	r := g.wantOutcome(g.issue("orders").get("/lost"), record.NoToken)
+	if cause, _ := r["cause"].(string); !strings.Contains(cause, "discover: ") {
+		t.Errorf("the record's cause is %q, want it to name the step", cause)
+	}
+}
+
 // A certificate of our own CA, which the tenant's token server goes by subject and issuer, and its successor.
 func TestARenewedCertificateTakesTheOldOnesPlace(t *testing.T) {
 	sim, err := tenantsim.New(tenantsim.Options{})

@@ -50,6 +50,7 @@ type node struct {
 	cfg       *Config    // in force
 	reloadErr error      // why the last reload changed nothing; nil when it did
 	pending   []string   // keys that the last reload found changed and that need a restart
+	renewErr  error      // of the last look at the certificates of keyless credentials
 }
 
 // openNode opens everything but the listeners. On an error nothing stays open.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/tenantgate/tenantgate/proxy/admin"
@@ -17,8 +18,8 @@ func (n *node) renewCredentials(ctx context.Context) {
 	ticker := time.NewTicker(renewalInterval)
 	defer ticker.Stop()
 	for {
-		if err := renewal.Renew(ctx); err != nil && ctx.Err() == nil {
-			n.log.Error("renewing certificates of credentials: the old ones stay in force until they end", "error", err)
+		if err := renewal.Renew(ctx); ctx.Err() == nil {
+			n.renewed(err)
 		}
 		select {
 		case <-ctx.Done():
@@ -26,4 +27,25 @@ func (n *node) renewCredentials(ctx context.Context) {
 		case <-ticker.C:
 		}
 	}
+}
+
+// renewed notes what came of looking.
+func (n *node) renewed(err error) {
+	if err != nil {
+		n.log.Error("renewing certificates of credentials: the old ones stay in force until they end", "error", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.renewErr = err
+}
+
+// renewalCheck says whether certificates that are due could not be renewed. The old ones serve until they end.
+func (n *node) renewalCheck() admin.Check {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c := admin.Check{Name: "credential_renewal", OK: true, Warning: n.renewErr != nil}
+	if c.Warning {
+		c.Detail = strings.ReplaceAll(n.renewErr.Error(), "\n", "; ")
+	}
+	return c
 }

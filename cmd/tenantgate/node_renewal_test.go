@@ -62,6 +62,14 @@ func TestServeRenewsWhatIsDue(t *testing.T) {
 		_, e3 := tx.AddCredential(t.Context(), aged(t))
 		return errors.Join(e1, e2, e3)
 	})
+	n.renewed(errors.New("no intermediate"))
+	if c := n.renewalCheck(); !c.OK || !c.Warning || !strings.Contains(c.Detail, "no intermediate") {
+		t.Errorf("after a failure the status says %+v", c)
+	}
+	n.renewed(nil)
+	if c := n.renewalCheck(); c.Warning {
+		t.Errorf("after a success the status says %+v", c)
+	}
 	if err := errors.Join(err, n.close()); err != nil {
 		t.Fatal(err)
 	}

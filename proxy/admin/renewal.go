@@ -42,11 +42,14 @@ func renewsAt(notBefore, notAfter time.Time) time.Time {
 // come joined.
 func (r *Renewal) Renew(ctx context.Context) error {
 	var errs []error
-	for c := range r.Registry.Snapshot().AllCredentials() {
-		if !c.Keyless || c.Certificate == "" {
+	snapshot := r.Registry.Snapshot()
+	for c := range snapshot.AllCredentials() {
+		holder, ok := snapshot.Identity(c.Identity)
+		if !ok {
 			continue
 		}
-		if due, err := r.due(c); err != nil || !due {
+		// Most have nothing due: they cost no transaction.
+		if due, err := r.due(c, holder, snapshot.Credentials(c.Identity, c.Tenant)); err != nil || due == dueNothing {
 			errs = append(errs, err)
 			continue
 		}
@@ -57,13 +60,33 @@ func (r *Renewal) Renew(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// due reports whether there may be something to do for a credential.
-func (r *Renewal) due(c *identity.Credential) (bool, error) {
+// A task is what is due for one credential.
+type task int
+
+const (
+	dueNothing task = iota
+	dueRenewal
+	dueRemoval
+)
+
+// due says what is to be done for a credential, one of those that its identity has for the tenant.
+func (r *Renewal) due(c *identity.Credential, holder *identity.Identity, all []*identity.Credential) (task, error) {
+	if !c.Keyless || c.Certificate == "" {
+		return dueNothing, nil
+	}
 	leaf, err := c.Leaf()
 	if err != nil {
-		return false, err
+		return dueNothing, err
 	}
-	return !r.now().Before(renewsAt(leaf.NotBefore, leaf.NotAfter)), nil
+	now := r.now()
+	replaced := slices.ContainsFunc(all, func(o *identity.Credential) bool { return succeeds(o, c) })
+	switch {
+	case replaced && !now.Before(leaf.NotAfter):
+		return dueRemoval, nil
+	case replaced, holder.Disabled, now.Before(renewsAt(leaf.NotBefore, leaf.NotAfter)):
+		return dueNothing, nil
+	}
+	return dueRenewal, nil
 }
 
 // errNothing ends a transaction in which there turned out to be nothing to do.
@@ -90,23 +113,25 @@ func (r *Renewal) act(ctx context.Context, tx *identity.Tx, id string) (done str
 	if err != nil {
 		return "", err
 	}
-	if due, err := r.due(&old); err != nil || !due {
-		return "", errors.Join(errNothing, err)
-	}
 	holder, err := tx.Identity(old.Identity)
 	if err != nil {
 		return "", err
 	}
-	list := slices.DeleteFunc(tx.IdentityCredentials(old.Identity), func(c identity.Credential) bool { return c.Tenant != old.Tenant })
-	replaced := slices.ContainsFunc(list, func(c identity.Credential) bool { return succeeds(&c, &old) })
-	ended := !r.now().Before(old.NotAfter)
-	switch {
-	case replaced && ended:
-		return "credential ended and was replaced: removed", r.remove(ctx, tx, &old)
-	case replaced, holder.Disabled:
-		return "", errNothing
+	var all []*identity.Credential
+	for _, c := range tx.IdentityCredentials(old.Identity) {
+		if c.Tenant == old.Tenant {
+			all = append(all, &c)
+		}
 	}
-	return "certificate of a credential renewed", r.renew(ctx, tx, old, len(list) > 1)
+	switch due, err := r.due(&old, &holder, all); {
+	case err != nil:
+		return "", err
+	case due == dueRemoval:
+		return "credential ended and was replaced: removed", r.remove(ctx, tx, &old)
+	case due == dueRenewal:
+		return "certificate of a credential renewed", r.renew(ctx, tx, old, len(all) > 1)
+	}
+	return "", errNothing
 }
 
 // succeeds reports whether c takes the place of old: the same client with the same key and a certificate that ends later.
@@ -138,6 +163,9 @@ func (r *Renewal) renew(ctx context.Context, tx *identity.Tx, old identity.Crede
 	}
 	if next, err = tx.AddCredential(ctx, next); err != nil {
 		return err
+	}
+	if !next.NotAfter.After(old.NotAfter) {
+		return fmt.Errorf("the new certificate would end on %s, no later than the old one: sign a new intermediate", next.NotAfter.Format(time.RFC3339))
 	}
 	return recorded(ctx, tx, "renew", next.ID, renewed{Replaces: old.ID, Removed: crowded, Credential: &next})
 }

@@ -30,6 +30,7 @@ type nodes struct {
 	renewals   []*admin.Renewal
 	ahead      atomic.Int64 // of the real clock
 	first      identity.Credential
+	end        time.Time // of the intermediate
 }
 
 func newNodes(t *testing.T, url string) *nodes {
@@ -46,6 +47,7 @@ func newNodes(t *testing.T, url string) *nodes {
 	}
 	n := &nodes{t: t, db: db.DB}
 	env := pkitest.With(t, pkitest.Options{DB: db.DB, Now: n.now})
+	n.end = env.CA.Trust().Intermediates()[0].NotAfter
 	sealer := new(pkitest.Sealer)
 	for range 2 {
 		registry, err := identity.Open(t.Context(), db.DB, sealer)
@@ -123,7 +125,8 @@ func TestRenewal(t *testing.T) {
 			"happens once on all nodes and keeps key and names":    testRenewsOnce,
 			"takes the place of the old one when there is another": testRenewsInPlace,
 			"waits for a disabled identity":                        testRenewalWaits,
-			"fails for one and not for others":                     testRenewalFails,
+			"fails aloud when the intermediate has ended":          testRenewalFails,
+			"is not done for a certificate that ends no later":     testRenewalGainsNothing,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, newNodes(t, create(t))) })
 		}
@@ -187,6 +190,26 @@ func testRenewalWaits(t *testing.T, n *nodes) {
 	n.change(func(ctx context.Context, tx *identity.Tx) error { _, err := tx.EnableIdentity(ctx, "erp"); return err })
 	if got := n.renew(26); len(got) != 2 {
 		t.Errorf("when it is enabled again there are %d credentials", len(got))
+	}
+}
+
+// Near the end of the intermediate a new certificate would be as short as the old one: renewing it over and over would not help.
+func testRenewalGainsNothing(t *testing.T, n *nodes) {
+	day := 24 * time.Hour
+	n.ahead.Store(int64(time.Until(n.end) - 20*day))
+	if err := n.renewals[0].Renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before := n.registries[0].Snapshot().Credentials("erp", "acme")
+	n.ahead.Store(int64(time.Until(n.end) - 5*day))
+	for range 3 {
+		if err := n.renewals[0].Renew(t.Context()); err == nil || !strings.Contains(err.Error(), "new intermediate") {
+			t.Errorf("got %v, want an error that says what to do", err)
+		}
+	}
+	after := n.registries[0].Snapshot().Credentials("erp", "acme")
+	if len(after) != 1 || after[0].ID != before[0].ID || !after[0].NotAfter.Equal(n.end) {
+		t.Errorf("there are %d credentials, %+v", len(after), after[0])
 	}
 }
 

@@ -24,6 +24,10 @@ func TestNoAnswerRecordOrLogHoldsASecret(t *testing.T) {
 	say("POST", credentials, `{"tenant":"acme","service_key":{"oauth":{"clientid":"c","clientsecret":"`+secret+`","tokenurl":"https://a.example.com/t","url":"https://b.example.com"}}}`)
 	// Every way to get it wrong.
 	say("POST", credentials, `{"tenant":"acme","kind":"certificate","client_id":"c","secret":"`+secret+`"}`)
+	say("POST", credentials, `{"tenant":"acme","kind":"assertion","auth_style":"private_key_jwt","client_id":"c","secret":"`+secret+`"}`)
+	say("POST", credentials, `{"tenant":"acme","kind":"assertion","auth_style":"private_key_jwt","client_id":"c","secret":"-----BEGIN PRIVATE KEY-----\n`+secret+`\n-----END PRIVATE KEY-----\n"}`)
+	say("POST", credentials, `{"tenant":"acme","kind":"secret","client_id":"c","secret":"`+secret+`","keyless":true}`)
+	say("POST", credentials, `{"tenant":"acme","kind":"secret","client_id":"c","secret":"`+secret+`","token_parameters":{"client_secret":"`+secret+`"}}`)
 	say("POST", credentials, `{"tenant":"none","kind":"secret","client_id":"c","secret":"`+secret+`"}`)
 	say("POST", credentials, `{"tenant":"acme","kind":"secret","client_id":"c","secret":["`+secret+`"]}`)
 	say("POST", credentials, `{"tenant":"acme","kind":"secret","client_id":"c","secret":"`+secret+`\n"}`)

@@ -19,7 +19,7 @@ func (s *Sim) asserted(r *http.Request, now time.Time) (*registered, *oauthProbl
 	if r.PostForm.Get("client_assertion_type") != assertionType {
 		return nil, unauthorized("client_assertion_type is not supported")
 	}
-	signed, err := jose.ParseSigned(r.PostForm.Get("client_assertion"),
+	signed, err := jose.ParseSignedCompact(r.PostForm.Get("client_assertion"),
 		[]jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.ES384, jose.EdDSA})
 	if err != nil {
 		return nil, unauthorized("client_assertion is no signed JWT")

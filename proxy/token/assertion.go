@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,7 +42,8 @@ type AssertionOptions struct {
 type AssertionKey struct {
 	signer  jose.Signer
 	public  crypto.PublicKey
-	options AssertionOptions // with Algorithm filled in
+	options AssertionOptions  // with Algorithm filled in
+	mark    [sha256.Size]byte // of all that makes its assertions what they are
 }
 
 // NewAssertionKey returns the key with its options checked.
@@ -57,12 +59,18 @@ func NewAssertionKey(key crypto.Signer, o AssertionOptions) (*AssertionKey, erro
 	case o.Algorithm != string(own) && (!isRSA || o.Algorithm != string(jose.PS256)):
 		return nil, fmt.Errorf("making assertion key: algorithm %.20q does not fit the key, which signs with %s", o.Algorithm, own)
 	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return nil, fmt.Errorf("making assertion key: %w", err)
+	}
 	signing := &jose.SignerOptions{}
 	signing.WithType("JWT")
 	if o.KeyID != "" {
 		signing.WithHeader("kid", o.KeyID)
 	}
+	named := []byte(nil)
 	if o.Certificate != nil {
+		named = o.Certificate.Raw
 		if !equalKeys(o.Certificate.PublicKey, key.Public()) {
 			return nil, errors.New("making assertion key: the certificate is of another key")
 		}
@@ -73,7 +81,14 @@ func NewAssertionKey(key crypto.Signer, o AssertionOptions) (*AssertionKey, erro
 	if err != nil {
 		return nil, errors.New("making assertion key: the key cannot sign") // the library's text may describe the key
 	}
-	return &AssertionKey{signer: signer, public: key.Public(), options: o}, nil
+	k := &AssertionKey{signer: signer, public: key.Public(), options: o}
+	sum := sha256.New()
+	for _, part := range [][]byte{der, []byte(o.KeyID), []byte(o.Algorithm), named} {
+		_ = binary.Write(sum, binary.BigEndian, uint64(len(part))) // a hash takes all
+		_, _ = sum.Write(part)
+	}
+	sum.Sum(k.mark[:0])
+	return k, nil
 }
 
 // algorithm is the one that goes with a key's type (RFC 7518 section 3.1, RFC 8037 section 3.1).
@@ -146,9 +161,7 @@ func (k *AssertionKey) same(other *AssertionKey) bool {
 	if k == nil || other == nil {
 		return k == other
 	}
-	a, b := k.options, other.options
-	return equalKeys(k.public, other.public) && a.KeyID == b.KeyID && a.Algorithm == b.Algorithm &&
-		(a.Certificate == nil) == (b.Certificate == nil) && (a.Certificate == nil || a.Certificate.Equal(b.Certificate))
+	return k.mark == other.mark
 }
 
 // Format implements [fmt.Formatter] for every verb.

@@ -65,7 +65,7 @@ type assertion struct {
 func verified(t testing.TB, form url.Values, key crypto.PublicKey) assertion {
 	t.Helper()
 	algorithms := []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.ES384, jose.EdDSA}
-	parsed, err := jose.ParseSigned(form.Get("client_assertion"), algorithms)
+	parsed, err := jose.ParseSignedCompact(form.Get("client_assertion"), algorithms)
 	if err != nil {
 		t.Fatalf("reading the assertion: %v", err)
 	}
@@ -178,6 +178,38 @@ func TestAssertionKeyRefusesWhatDoesNotFit(t *testing.T) {
 		if _, err := token.NewAssertionKey(c.key, c.o); err == nil {
 			t.Errorf("%s is accepted", name)
 		}
+	}
+}
+
+// A credential of the same id whose assertions would be others is another one: its tokens are fetched anew.
+func TestAnotherAssertionKeyIsAnotherCredential(t *testing.T) {
+	s, e := newTokenServer(t)
+	certificate := selfSigned(t, "signer")
+	key := certificate.PrivateKey.(crypto.Signer)
+	c := credential()
+	c.Style, c.Secret = token.PrivateKeyJWT, token.Secret{}
+	ask := func(key crypto.Signer, o token.AssertionOptions) int {
+		c.Assertion = assertionKey(t, key, o)
+		mustToken(t, e.Source(c))
+		return s.count()
+	}
+	for n, change := range []func() int{
+		func() int { return ask(key, token.AssertionOptions{}) },
+		func() int { return ask(key, token.AssertionOptions{KeyID: "k"}) },
+		func() int { return ask(key, token.AssertionOptions{Certificate: certificate.Leaf}) },
+		func() int { return ask(keys(t)["ES256"], token.AssertionOptions{}) },
+		func() int { return ask(keys(t)["RS256"], token.AssertionOptions{}) },
+	} {
+		if got := change(); got != n+1 {
+			t.Errorf("after %d keys there were %d requests", n+1, got)
+		}
+	}
+	before := s.count()
+	if got := ask(key, token.AssertionOptions{}); got != before+1 {
+		t.Errorf("got %d requests, want %d", got, before+1)
+	}
+	if got := ask(key, token.AssertionOptions{Algorithm: "ES256"}); got != before+1 {
+		t.Errorf("the same key made anew: got %d requests, want %d", got, before+1)
 	}
 }
 
