@@ -218,7 +218,8 @@ func TestServiceKeysThatContradictThemselvesAreRefused(t *testing.T) {
 		{"an object twice", []byte(`{"oauth":{"clientid":"a"},"oauth":{}}`), token.KeyOptions{}, "oauth: it is given twice"},
 		{"names of another style", []byte(`{"clientId":"a","clientSecret":"s"}`), token.KeyOptions{}, "small letters"},
 		{"too deep", []byte(strings.Repeat(`{"a":`, 40) + "1" + strings.Repeat("}", 40)), token.KeyOptions{}, "nested"},
-		{"style that has nothing to send", with("certificate", cert, "key", key), token.KeyOptions{Style: token.Basic}, "clientsecret: it is missing"},
+		{"style that has nothing to send", with("certificate", cert, "key", key), token.KeyOptions{Style: token.Basic},
+			"the style that is given sends a secret: there is a certificate"},
 		{"style that has nothing to show", with("clientsecret", "s"), token.KeyOptions{Style: token.MTLS}, "both are missing"},
 		{"no certurl", render(t, doc("clientid", "a", "certificate", cert, "key", key, "xsappname", "x", "url", authURL)), token.KeyOptions{},
 			"probably " + certURL + "/oauth/token"},
@@ -322,6 +323,12 @@ func TestAKeyAndATenantThatDoNotFitAreSaidTo(t *testing.T) {
 	} {
 		if got := c.key.HostMismatch(c.baseURL); (c.want == "") != (got == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%s at %s: got %q, want %q", c.key.URL, c.baseURL, got, c.want)
+		}
+	}
+	for tokenURL, want := range map[string]string{"": "", authURL + "/oauth/token": "", certURL: "",
+		"https://acme-prod.authentication.eu10.hana.ondemand.com/oauth/token": "come from acme-dev."} {
+		if got := (token.ServiceKey{TokenURL: authURL + "/oauth/token"}).EndpointMismatch(tokenURL); (want == "") != (got == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: got %q, want %q", tokenURL, got, want)
 		}
 	}
 	for path, want := range map[string]string{"/http/x": "", "/API/v1/x": "without -rt"} {
