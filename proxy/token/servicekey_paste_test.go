@@ -91,6 +91,19 @@ func TestAServiceKeyIsTakenAsItIsPasted(t *testing.T) {
 	}
 }
 
+// Who replaces \n by line breaks, as the vendor's documentation says, does so in the whole document, which then is no JSON any more.
+func TestLineBreaksWithinTheDocumentAreTaken(t *testing.T) {
+	c := newVendorChain(t, nextYear(), x509.ExtKeyUsageClientAuth)
+	document := string(render(t, doc("oauth", doc("clientid", "a", "certificate", c.leaf, "key", c.key, "tokenurl", certURL))))
+	for name, broken := range map[string]string{
+		"LF": strings.ReplaceAll(document, `\n`, "\n"), "CRLF": strings.ReplaceAll(document, `\n`, "\r\n"), "tabs": strings.ReplaceAll(document, `\n`, "\n\t"),
+	} {
+		if k, err := token.ParseServiceKey([]byte(broken), token.KeyOptions{}); err != nil || k.CertificatePEM != c.leaf || k.KeyPEM.Reveal() != c.key {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
 func TestOneOfSeveralBindingsIsChosenByName(t *testing.T) {
 	other := doc("clientid", "sb-other", "clientsecret", "s", "url", authURL, "xsappname", "x")
 	document := render(t, doc("it-rt", []any{doc("name", "erp", "credentials", doc("oauth", secretKey))}, "xsuaa", []any{
