@@ -40,6 +40,24 @@ func TestTheWayOfACheckLeadsThroughTheHTTPProxy(t *testing.T) {
 	}
 }
 
+// The engine takes a credential that differs in anything for another one, and drops the tokens of the old.
+func TestACheckLeavesCallersTheirToken(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	c := g.issue("orders")
+	c.get("/http/orders/1")
+	w, err := g.server.Way(g.stored("orders", "acme"))
+	must(t, err)
+	if trial := g.tokens.Try(t.Context(), w.Credential); trial.Err != nil {
+		t.Fatal(trial.Err)
+	}
+	if a := c.get("/http/orders/1"); a.status != 200 {
+		t.Errorf("got %+v", a)
+	}
+	if n := g.tenant.tokenFetches(); n != 2 {
+		t.Errorf("%d token requests, want the caller's and the check's", n)
+	}
+}
+
 func TestTheWayOfACheckShowsWhatCallersConnectionsShow(t *testing.T) {
 	g := newGate(t, proxy.Limits{})
 	newShownPlace(t, g)

@@ -25,13 +25,18 @@ import (
 func runTenant(args []string) error {
 	flags := flag.NewFlagSet("tenantsim", flag.ContinueOnError)
 	dir := flags.String("dir", ".", "where to write")
+	delay := flags.Duration("token-delay", 0, "how long the token server thinks")
 	release := flags.String("release", "", "let /http/slow write the file arrived into -dir and answer only once this file is there")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt)
-	sim, err := tenantsim.New(tenantsim.Options{})
+	switches := tenantsim.Switches{}
+	if *delay > 0 {
+		switches.TokenFault = &tenantsim.TokenFault{Delay: *delay}
+	}
+	sim, err := tenantsim.New(tenantsim.Options{Switches: switches})
 	if err != nil {
 		return err
 	}

@@ -113,6 +113,9 @@ func (p *program) addCredential(cmd *cobra.Command, name string, f *credentialFl
 			if mismatch := key.HostMismatch(tenant.BaseURL); mismatch != "" {
 				added.Warnings = append(added.Warnings, mismatch)
 			}
+			if mismatch := key.EndpointMismatch(tenant.TokenURL); mismatch != "" && f.tokenURL == "" {
+				added.Warnings = append(added.Warnings, mismatch)
+			}
 		}
 		if added.Credential, err = c.AddCredential(cmd.Context(), name, request); err != nil {
 			return err

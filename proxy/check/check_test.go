@@ -29,14 +29,25 @@ type site struct {
 	client check.Client
 }
 
-func newSite(t *testing.T) *site {
+// newSim starts a tenant; its keys take their time, so that a test's cases share one, one after the other.
+func newSim(t *testing.T) *tenantsim.Sim {
 	t.Helper()
 	sim, err := tenantsim.New(tenantsim.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, sim: sim, engine: &token.Engine{Timeout: 2 * time.Second}}
-	t.Cleanup(func() { s.engine.Close(); _ = sim.Close() })
+	t.Cleanup(func() { _ = sim.Close() })
+	return sim
+}
+
+// newSite begins anew at a tenant.
+func newSite(t *testing.T, sim *tenantsim.Sim) *site {
+	t.Helper()
+	sim.Switch(func(sw *tenantsim.Switches) { *sw = tenantsim.Switches{} })
+	sim.RejectNext(0)
+	sim.Forget()
+	s := &site{t: t, sim: sim, engine: &token.Engine{Timeout: time.Second}}
+	t.Cleanup(s.engine.Close)
 	sim.AddClient(tenantsim.Client{ID: "sb-erp", Secret: secret})
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(sim.CAPEM())
@@ -88,7 +99,7 @@ func show(steps []check.Step) string {
 }
 
 func TestAGoodClientIsTriedWithOneRequestAndShownWithoutItsToken(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, newSim(t))
 	steps, claims := s.client.Try(t.Context(), s.engine)
 	if state := check.Worst(steps); state != check.OK {
 		t.Errorf("got %s, want ok:\n%s", state, show(steps))
@@ -119,6 +130,7 @@ func TestAGoodClientIsTriedWithOneRequestAndShownWithoutItsToken(t *testing.T) {
 }
 
 func TestTheStepThatFailsSaysWhatToDo(t *testing.T) {
+	sim := newSim(t)
 	fault := func(f tenantsim.TokenFault) func(*site) {
 		return func(s *site) { s.sim.Switch(func(sw *tenantsim.Switches) { sw.TokenFault = &f }) }
 	}
@@ -181,8 +193,7 @@ func TestTheStepThatFailsSaysWhatToDo(t *testing.T) {
 			"route orders asks for", "give the client that role"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t)
+			s := newSite(t, sim)
 			c.spoil(s)
 			steps, _ := s.client.Try(t.Context(), s.engine)
 			got := find(steps, c.step)
@@ -200,6 +211,7 @@ func TestTheStepThatFailsSaysWhatToDo(t *testing.T) {
 }
 
 func TestWhatWorksAndIsOddIsAWarning(t *testing.T) {
+	sim := newSim(t)
 	for name, c := range map[string]struct {
 		spoil        func(*site)
 		step         string
@@ -229,8 +241,7 @@ func TestWhatWorksAndIsOddIsAWarning(t *testing.T) {
 		}, check.StepClock, "ahead of theirs", "NTP"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t)
+			s := newSite(t, sim)
 			c.spoil(s)
 			steps, _ := s.client.Try(t.Context(), s.engine)
 			if got := find(steps, c.step); got.State != check.Warn || !strings.Contains(got.Detail, c.detail) || !strings.Contains(got.Hint, c.hint) {
@@ -241,6 +252,7 @@ func TestWhatWorksAndIsOddIsAWarning(t *testing.T) {
 }
 
 func TestEveryVendorsManners(t *testing.T) {
+	sim := newSim(t)
 	for name, c := range map[string]struct {
 		vendor tenantsim.Vendor
 		style  token.Style
@@ -258,8 +270,7 @@ func TestEveryVendorsManners(t *testing.T) {
 		"IAS by certificate, shown": {tenantsim.IAS, token.MTLS, check.OK},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t)
+			s := newSite(t, sim)
 			s.sim.Switch(func(sw *tenantsim.Switches) { sw.Vendor = c.vendor })
 			if c.style == token.MTLS {
 				s.certificate()
@@ -275,7 +286,7 @@ func TestEveryVendorsManners(t *testing.T) {
 }
 
 func TestARefusedClientIsHeldAndNotTriedAgain(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, newSim(t))
 	s.client.Way.Credential.Secret = token.NewSecret("wrong")
 	var steps []check.Step
 	for range 6 {
@@ -295,7 +306,7 @@ func TestARefusedClientIsHeldAndNotTriedAgain(t *testing.T) {
 }
 
 func TestACheckWhoseAskerIsGoneHoldsNobodyUp(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, newSim(t))
 	s.sim.Switch(func(sw *tenantsim.Switches) { sw.TokenFault = &tenantsim.TokenFault{Hang: true} })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -311,7 +322,7 @@ func TestACheckWhoseAskerIsGoneHoldsNobodyUp(t *testing.T) {
 }
 
 func TestReachingATenantSendsItNothing(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, newSim(t))
 	steps := s.client.Way.Reach(t.Context())
 	if check.Worst(steps) != check.OK || !strings.Contains(find(steps, check.StepTenantTLS).Detail, "asks for a client certificate and does without") {
 		t.Errorf("got\n%s", show(steps))
@@ -322,6 +333,7 @@ func TestReachingATenantSendsItNothing(t *testing.T) {
 }
 
 func TestATenantThatCannotBeReachedIsTold(t *testing.T) {
+	sim := newSim(t)
 	for name, c := range map[string]struct {
 		spoil        func(*site)
 		step         string
@@ -337,8 +349,7 @@ func TestATenantThatCannotBeReachedIsTold(t *testing.T) {
 			"refuses with status 403", "allow CONNECT"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t)
+			s := newSite(t, sim)
 			c.spoil(s)
 			steps := s.client.Way.Reach(t.Context())
 			if got := find(steps, c.step); got.State != check.Fail || !strings.Contains(got.Detail, c.detail) || !strings.Contains(got.Hint, c.hint) {
@@ -349,6 +360,7 @@ func TestATenantThatCannotBeReachedIsTold(t *testing.T) {
 }
 
 func TestAProbeIsWhatTheOperatorNamed(t *testing.T) {
+	sim := newSim(t)
 	for name, c := range map[string]struct {
 		path   string
 		spoil  func(*site)
@@ -364,8 +376,7 @@ func TestAProbeIsWhatTheOperatorNamed(t *testing.T) {
 		"failing": {"/http/ping", func(s *site) { s.sim.Switch(func(sw *tenantsim.Switches) { sw.FlowStatus = 500 }) }, check.Warn, "500", "problem"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t)
+			s := newSite(t, sim)
 			c.spoil(s)
 			s.client.Probe = &check.Probe{Method: "HEAD", URL: s.sim.BaseURL() + c.path}
 			steps, _ := s.client.Try(t.Context(), s.engine)

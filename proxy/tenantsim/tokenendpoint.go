@@ -1,6 +1,7 @@
 package tenantsim
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/x509"
 	"encoding/base64"
@@ -80,7 +81,8 @@ func (s *Sim) spoiled(w http.ResponseWriter, r *http.Request, f *TokenFault) boo
 	if f == nil {
 		return false
 	}
-	_, _ = io.Copy(io.Discard, r.Body) // so that net/http notices when the client goes away
+	body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20)) // so that net/http notices when the client goes away
+	r.Body = io.NopCloser(bytes.NewReader(body))         // a delay alone spoils nothing
 	if !s.pause(r, f.Delay) {
 		return true
 	}

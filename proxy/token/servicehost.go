@@ -53,6 +53,16 @@ func (k ServiceKey) HostMismatch(baseURL string) string {
 	return "the key is for " + theirs + ", and the tenant's base URL is at " + ours
 }
 
+// EndpointMismatch says that the key's tokens come from another server than the tenant's, as those of another subaccount do; "" when they do not, or when
+// the tenant names none. The hosts for secrets and for certificates are one server.
+func (k ServiceKey) EndpointMismatch(tokenURL string) string {
+	theirs, ours := hostname(k.TokenURL), hostname(tokenURL)
+	if ours == "" || strings.Replace(theirs, certificateLabel, ".authentication.", 1) == strings.Replace(ours, certificateLabel, ".authentication.", 1) {
+		return ""
+	}
+	return "the key's tokens come from " + theirs + ", and the tenant's from " + ours
+}
+
 // PlanMismatch says why a client of this id cannot call a tenant at baseURL, as far as the names alone tell; "" when nothing speaks against it.
 func PlanMismatch(clientID, baseURL string) string {
 	client, host := planOf(clientID, ""), hostPlan(hostname(baseURL))

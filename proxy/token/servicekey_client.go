@@ -103,6 +103,9 @@ func (c keyClient) proof(t keyText, o KeyOptions) (proof, string, error) {
 		if own {
 			return 0, "", &KeyError{Problem: "a certificate is given beside it, and a style that sends a secret", Hint: "leave out one of the two"}
 		}
+		if certificate && !secret {
+			return contradiction("clientsecret", "it is missing, and the style that is given sends a secret: there is a certificate")
+		}
 		return proofSecret, "as given", nil
 	case secret && certificate:
 		return contradiction("clientsecret", "it stands beside a certificate, and a client has only one of the two")

@@ -91,6 +91,19 @@ func TestAServiceKeyIsTakenAsItIsPasted(t *testing.T) {
 	}
 }
 
+// Who replaces \n by line breaks, as the vendor's documentation says, does so in the whole document, which then is no JSON any more.
+func TestLineBreaksWithinTheDocumentAreTaken(t *testing.T) {
+	c := newVendorChain(t, nextYear(), x509.ExtKeyUsageClientAuth)
+	document := string(render(t, doc("oauth", doc("clientid", "a", "certificate", c.leaf, "key", c.key, "tokenurl", certURL))))
+	for name, broken := range map[string]string{
+		"LF": strings.ReplaceAll(document, `\n`, "\n"), "CRLF": strings.ReplaceAll(document, `\n`, "\r\n"), "tabs": strings.ReplaceAll(document, `\n`, "\n\t"),
+	} {
+		if k, err := token.ParseServiceKey([]byte(broken), token.KeyOptions{}); err != nil || k.CertificatePEM != c.leaf || k.KeyPEM.Reveal() != c.key {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
 func TestOneOfSeveralBindingsIsChosenByName(t *testing.T) {
 	other := doc("clientid", "sb-other", "clientsecret", "s", "url", authURL, "xsappname", "x")
 	document := render(t, doc("it-rt", []any{doc("name", "erp", "credentials", doc("oauth", secretKey))}, "xsuaa", []any{
@@ -218,7 +231,8 @@ func TestServiceKeysThatContradictThemselvesAreRefused(t *testing.T) {
 		{"an object twice", []byte(`{"oauth":{"clientid":"a"},"oauth":{}}`), token.KeyOptions{}, "oauth: it is given twice"},
 		{"names of another style", []byte(`{"clientId":"a","clientSecret":"s"}`), token.KeyOptions{}, "small letters"},
 		{"too deep", []byte(strings.Repeat(`{"a":`, 40) + "1" + strings.Repeat("}", 40)), token.KeyOptions{}, "nested"},
-		{"style that has nothing to send", with("certificate", cert, "key", key), token.KeyOptions{Style: token.Basic}, "clientsecret: it is missing"},
+		{"style that has nothing to send", with("certificate", cert, "key", key), token.KeyOptions{Style: token.Basic},
+			"the style that is given sends a secret: there is a certificate"},
 		{"style that has nothing to show", with("clientsecret", "s"), token.KeyOptions{Style: token.MTLS}, "both are missing"},
 		{"no certurl", render(t, doc("clientid", "a", "certificate", cert, "key", key, "xsappname", "x", "url", authURL)), token.KeyOptions{},
 			"probably " + certURL + "/oauth/token"},
@@ -322,6 +336,12 @@ func TestAKeyAndATenantThatDoNotFitAreSaidTo(t *testing.T) {
 	} {
 		if got := c.key.HostMismatch(c.baseURL); (c.want == "") != (got == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%s at %s: got %q, want %q", c.key.URL, c.baseURL, got, c.want)
+		}
+	}
+	for tokenURL, want := range map[string]string{"": "", authURL + "/oauth/token": "", certURL: "",
+		"https://acme-prod.authentication.eu10.hana.ondemand.com/oauth/token": "come from acme-dev."} {
+		if got := (token.ServiceKey{TokenURL: authURL + "/oauth/token"}).EndpointMismatch(tokenURL); (want == "") != (got == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: got %q, want %q", tokenURL, got, want)
 		}
 	}
 	for path, want := range map[string]string{"/http/x": "", "/API/v1/x": "without -rt"} {
