@@ -13,7 +13,7 @@ const (
 	KindCertificate = "certificate" // a client certificate and its private key
 )
 
-// Credential is the OAuth client with which one identity calls one tenant. Two may be valid at once while one replaces the other.
+// Credential is the OAuth client with which one identity calls one tenant. There may be two while one replaces the other, and no more ([MaxCredentials]).
 // A credential is never changed: a new one is added and the old one removed, so its ID names one secret for ever.
 type Credential struct {
 	// ID is random and set by the registry.

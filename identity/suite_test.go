@@ -31,6 +31,7 @@ func TestRegistry(t *testing.T) {
 			{"an ended context changes nothing", testEndedContext},
 			{"a transaction does nothing after its end", testEndedTransaction},
 			{"refuses what does not fit together", testRefusals},
+			{"holds two credentials for a tenant and no third", testThirdCredential},
 			{"removing an identity revokes and cascades", testRemoveIdentity},
 			{"a certificate is revoked once and for ever", testRevoke},
 			{"a disabled identity has no role", testDisable},
@@ -383,6 +384,46 @@ func testRefusals(t *testing.T, db *database.DB) {
 		})
 	}
 	wantSame(t, db, sealer, r)
+}
+
+// A third credential is refused, whoever of two adds it first; other tenants and identities are another matter.
+func testThirdCredential(t *testing.T, db *database.DB) {
+	sealer := newSealer(t)
+	r, other := openRegistry(t, db, sealer), openRegistry(t, db, sealer)
+	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
+		_, e1 := tx.AddTenant(ctx, tenant("cpi"))
+		_, e2 := tx.AddTenant(ctx, tenant("test"))
+		_, e3 := tx.AddIdentity(ctx, person("erp"))
+		_, e4 := tx.AddIdentity(ctx, person("crm"))
+		return errors.Join(e1, e2, e3, e4)
+	})
+	add := func(r *identity.Registry, name, where string) (id string, err error) {
+		err = r.Change(t.Context(), func(tx *identity.Tx) error {
+			c, err := tx.AddCredential(t.Context(), secret(name, where))
+			id = c.ID
+			return err
+		})
+		return id, err
+	}
+	first, e1 := add(r, "erp", "cpi")
+	_, e2 := add(other, "erp", "cpi")
+	_, e3 := add(r, "erp", "test")
+	_, e4 := add(r, "crm", "cpi")
+	if err := errors.Join(e1, e2, e3, e4); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []*identity.Registry{r, other} {
+		_, err := add(from, "erp", "cpi")
+		refusal, ok := errors.AsType[*identity.Error](err)
+		if !ok || refusal.Code != identity.ErrExists || refusal.Name != "erp" || refusal.Hint == "" {
+			t.Errorf("a third: got %v", err)
+		}
+	}
+	change(t, r, func(ctx context.Context, tx *identity.Tx) error { return tx.RemoveCredential(ctx, first) })
+	if _, err := add(other, "erp", "cpi"); err != nil {
+		t.Errorf("after one was removed: %v", err)
+	}
+	wantSame(t, db, sealer, other)
 }
 
 func testRemoveIdentity(t *testing.T, db *database.DB) {

@@ -136,6 +136,9 @@ func (tx *Tx) AddCredential(ctx context.Context, c Credential) (Credential, erro
 	if err != nil {
 		return Credential{}, err
 	}
+	if err := tx.roomForCredential(c.Identity, c.Tenant); err != nil {
+		return Credential{}, err
+	}
 	c.ID = ""
 	if err := c.fits(&tenant); err != nil {
 		return Credential{}, err
@@ -154,6 +157,21 @@ func (tx *Tx) AddCredential(ctx context.Context, c Credential) (Credential, erro
 	stored := c
 	tx.draft.putCredential(&stored)
 	return c, nil
+}
+
+// MaxCredentials is how many credentials an identity may hold for one tenant: one, and another while that one is replaced.
+const MaxCredentials = 2
+
+// roomForCredential refuses a third credential: of three, nobody could say which one is the fallback.
+func (tx *Tx) roomForCredential(identity, tenant string) error {
+	h, _ := tx.draft.holders.get(identity)
+	held := h.credentialsFor(tenant)
+	if len(held) < MaxCredentials {
+		return nil
+	}
+	return &Error{Code: ErrExists, Object: ObjectIdentity, Name: identity, Field: "tenant",
+		Message: fmt.Sprintf("holds %d credentials for tenant %s already, one to be replaced by the other", len(held), quoted(tenant)),
+		Hint:    "remove the one that is not needed any more: credential list shows which one is in use"}
 }
 
 // checkEnd fills in NotAfter from the certificate and refuses what has ended.
