@@ -1,6 +1,7 @@
 package tenantsim
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/x509"
 	"encoding/base64"
@@ -66,7 +67,8 @@ func (s *Sim) spoiled(w http.ResponseWriter, r *http.Request, f *TokenFault) boo
 	if f == nil {
 		return false
 	}
-	_, _ = io.Copy(io.Discard, r.Body) // so that net/http notices when the client goes away
+	body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20)) // now, so that net/http notices when the client goes away
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	if !s.pause(r, f.Delay) {
 		return true
 	}
@@ -259,7 +261,7 @@ func (s *Sim) authenticate(r *http.Request, v Vendor) (*registered, *x509.Certif
 	if v == IAS && now.Before(c.locked) {
 		return nil, nil, unauthorized("Client is locked")
 	}
-	if c.Secret == "" || c.Secret != secret {
+	if secret == "" || c.Secret != secret && !slices.Contains(c.secrets, secret) {
 		if c.failures++; c.failures >= 5 {
 			c.locked, c.failures = now.Add(time.Hour), 0
 		}
