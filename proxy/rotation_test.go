@@ -185,11 +185,30 @@ func TestADeletedSecretFallsBackAndComesBack(t *testing.T) {
 	r.sim.RemoveSecret(simClient, "second")
 	r.wantSwitch(2, first, second, true, "refused: status 401: unauthorized")
 	r.sim.AddSecret(simClient, "second")
-	time.Sleep(500 * time.Millisecond)
+	time.Sleep(1500 * time.Millisecond)
 	r.wantSwitch(2, first, second, true, "") // it must rest for a while
 	r.ahead.Add(int64(time.Minute))
 	r.wantSwitch(3, second, first, false, "worked")
 	stop()
+}
+
+// A refresh that is refused for good is reason enough, while the token at hand still lives.
+func TestARefusedRefreshFallsBackBeforeTheTokenEnds(t *testing.T) {
+	engine := &token.Engine{RefreshAt: 0.02, Jitter: -1, BackoffMin: 50 * time.Millisecond}
+	r := newRotation(t, engine, tenantsim.Switches{TokenLifetime: 30 * time.Second})
+	first := r.addSecret("first")
+	r.sim.AddSecret(simClient, "second")
+	second := r.addSecret("second")
+	r.wantSwitch(1, second, first, false, "worked")
+	begin := time.Now()
+	r.sim.RemoveSecret(simClient, "second")
+	r.wantSwitch(2, first, second, true, "refused")
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("that took %v", took)
+	}
+	if a := r.caller.get("/sim/orders"); a.status != 200 || r.refusedLogons() != 2 {
+		t.Errorf("got %+v, %d refused log-ons", a, r.refusedLogons())
+	}
 }
 
 // IAS locks a client after five refused log-ons, and with it the secret that is right.
