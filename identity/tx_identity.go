@@ -191,6 +191,26 @@ func (c *Credential) checkEnd(now time.Time) error {
 	return nil
 }
 
+// SetCredentialEnd notes when a secret ends, because vendors tell that elsewhere than in the secret, and returns the credential as stored. A zero end is one that
+// is not known. It is all of a credential that can be changed; a certificate has an end of its own.
+func (tx *Tx) SetCredentialEnd(ctx context.Context, id string, end time.Time) (Credential, error) {
+	c, err := tx.Credential(id)
+	if err != nil {
+		return Credential{}, err
+	}
+	if end = stored(end); !end.Equal(c.NotAfter) && c.Kind == KindCertificate {
+		return Credential{}, &Error{Code: ErrInvalid, Object: ObjectCredential, Name: id, Field: "not_after",
+			Message: "a certificate says itself when it ends", Hint: "leave it out"}
+	}
+	c.NotAfter = end
+	if err := tx.exec(ctx, "storing the end of a credential", setCredentialEnd, id, micros(c.NotAfter)); err != nil {
+		return Credential{}, err
+	}
+	kept := c
+	tx.draft.putCredential(&kept)
+	return c, nil
+}
+
 // RemoveCredential removes a credential and its secret.
 func (tx *Tx) RemoveCredential(ctx context.Context, id string) error {
 	if _, err := tx.Credential(id); err != nil {
