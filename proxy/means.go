@@ -144,7 +144,8 @@ func (x *exchange) disputed(status int, tok token.Token) bool {
 	if x.pair == nil {
 		return status == http.StatusUnauthorized && x.means.source.Reject(tok)
 	}
-	taken := status != http.StatusUnauthorized && status != http.StatusForbidden
+	refused := status == http.StatusUnauthorized || status == http.StatusForbidden
+	taken := !refused && status < http.StatusInternalServerError // a 5xx says nothing: old releases answer 500 to an expired token
 	switch {
 	case x.doubt != "":
 		// The other credential was answered. If the tenant takes that one, the first one was at fault; if not, the answer is the application's own.
@@ -152,8 +153,11 @@ func (x *exchange) disputed(status int, tok token.Token) bool {
 			x.server.preferences.reject(x.pair, x.doubt)
 		}
 		return false
-	case x.pair.onTrial(x.means.credential):
-		return x.tried(status, taken, tok)
+	case x.pair.onTrial(x.means.credential) && refused:
+		return x.tried(status, tok)
+	case x.pair.onTrial(x.means.credential) && taken:
+		x.server.preferences.accept(x.pair)
+		return false
 	case status != http.StatusUnauthorized:
 		return false
 	case x.access.Retried && x.means.credential == x.pair.newer.credential:
@@ -162,15 +166,13 @@ func (x *exchange) disputed(status int, tok token.Token) bool {
 	return x.means.source.Reject(tok)
 }
 
-// tried judges a credential that the tenant has never taken.
-func (x *exchange) tried(status int, taken bool, tok token.Token) bool {
+// tried judges the refusal of a credential that the tenant has never taken.
+func (x *exchange) tried(status int, tok token.Token) bool {
 	cause := "the tenant answers " + strconv.Itoa(status) + " to its tokens"
-	switch {
-	case taken:
-		x.server.preferences.accept(x.pair)
-		return false
-	case status == http.StatusForbidden && !idempotent(x.req.Method): // it must not be sent again to find out
-		x.server.preferences.reject(x.pair, cause)
+	if status == http.StatusForbidden && !idempotent(x.req.Method) { // it must not be sent again to find out
+		if m, err := x.rival(); err == nil && x.willing(m) {
+			x.server.preferences.reject(x.pair, cause)
+		}
 		return false
 	}
 	return x.giveWay(cause) || status == http.StatusUnauthorized && x.means.source.Reject(tok)

@@ -157,13 +157,12 @@ func (p *preferences) announce(from, to *identity.Credential, fallback bool, cau
 
 // try asks for a token in the background, unless that is under way, has failed a moment ago, or makes no sense.
 func (p *preferences) try(one *pair, s *standing) {
-	scope := p.scopeFor(s.credential)
 	p.begin(one, s, func() (means, error) {
 		t, ok := p.server.cfg.Registry.Snapshot().Tenant(s.credential.Tenant)
 		if !ok {
 			return means{}, token.ErrDropped
 		}
-		return p.server.upstreams.means(s.credential, t, scope)
+		return p.server.upstreams.means(s.credential, t, p.scopeFor(s.credential))
 	})
 }
 

@@ -352,6 +352,43 @@ func TestACredentialThatEndsIsGivenUp(t *testing.T) {
 	}
 }
 
+// A note about a credential, and a change of another one, leave the choice as it is.
+func TestANoteAboutACredentialSwitchesNothing(t *testing.T) {
+	r := newRotation(t, &token.Engine{}, tenantsim.Switches{})
+	first := r.addSecret("first")
+	r.sim.AddSecret(simClient, "second")
+	second := r.addSecret("second")
+	r.wantSwitch(1, second, first, false, "worked")
+	fetches := len(r.sim.TokenRequests())
+	for _, id := range []string{first, second} {
+		r.change(func(tx *identity.Tx) error {
+			_, err := tx.SetCredentialEnd(t.Context(), id, time.Now().Add(time.Hour))
+			return err
+		})
+	}
+	states := r.server.CredentialStates(r.registry.Snapshot().Credentials("orders", "sim"))
+	if states[0].State != "preferred" || !states[0].InUse || states[1].State != "standby" || states[1].InUse {
+		t.Errorf("states %+v", states)
+	}
+	if a := r.caller.get("/sim/orders"); a.status != 200 {
+		t.Errorf("got %+v", a)
+	}
+	if n := len(r.sim.TokenRequests()) - fetches; n != 0 {
+		t.Errorf("%d token requests", n)
+	}
+	r.wantSwitch(1, second, first, false, "worked")
+	// The older one's end is known now, and comes: it is no fallback any more, but what there is.
+	r.change(func(tx *identity.Tx) error {
+		_, err := tx.SetCredentialEnd(t.Context(), second, time.Time{})
+		return err
+	})
+	r.ahead.Add(int64(2 * time.Hour))
+	states = r.server.CredentialStates(r.registry.Snapshot().Credentials("orders", "sim"))
+	if states[0].State != "preferred" || states[1].State != "expired" {
+		t.Errorf("states %+v", states)
+	}
+}
+
 // refuse makes the tenant acme answer the tokens of a client with a status.
 func (r *rotation) refuse(client string, status int) {
 	r.tenant.answer(func(w http.ResponseWriter, q *http.Request) {
@@ -418,6 +455,27 @@ func TestATenantThatDoesNotTakeTheNewTokensGetsTheOldOnes(t *testing.T) {
 			eventually(t, "another probe", func() bool { r.caller.get("/http/orders/1"); return len(r.told()) == 3 })
 			r.wantSwitch(3, second, first, false, "worked")
 		})
+	}
+}
+
+// A POST that gets a 403 may have been executed: it is not sent again, and its caller is told. The others do not get there.
+func TestAForbiddenPostIsNotSentAgain(t *testing.T) {
+	r := newRotation(t, &token.Engine{}, tenantsim.Switches{})
+	first := r.registry.Snapshot().Credentials("orders", "acme")[0].ID
+	r.caller.get("/http/orders/1")
+	r.refuse("sb-new", 403)
+	second := r.add(identity.Credential{Tenant: "acme", ClientID: "sb-new"}, "secret-of-new")
+	r.wantSwitch(1, second, first, false, "worked")
+	requests := len(r.tenant.requests())
+	if a := r.caller.do("POST", "/http/orders/1", strings.NewReader("x")); a.status != 403 {
+		t.Errorf("got %+v", a)
+	}
+	if n := len(r.tenant.requests()) - requests; n != 1 {
+		t.Errorf("it was sent %d times", n)
+	}
+	r.wantSwitch(2, first, second, true, "403")
+	if a := r.caller.do("POST", "/http/orders/1", strings.NewReader("x")); a.status != 200 {
+		t.Errorf("got %+v", a)
 	}
 }
 

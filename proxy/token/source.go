@@ -192,6 +192,9 @@ func (s *Source) State() State {
 	defer s.mu.Unlock()
 	st := State{CredentialID: s.cred.ID, Scope: s.cred.Scope, Host: s.host, Fetching: s.flight != nil,
 		Fetches: s.fetches, Failures: s.failures, LastError: s.lastError}
+	if used := instant(s.lastUse.Load()); used > 0 {
+		st.LastUsed = s.at(used)
+	}
 	if h := s.current.Load(); h.good(s.now()) {
 		st.Valid, st.Obtained, st.Expires = true, s.at(h.obtained), s.at(h.expires)
 	}
