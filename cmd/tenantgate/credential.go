@@ -18,21 +18,35 @@ func newCredentialCommand(p *program) *cobra.Command {
 		Use:   "credential",
 		Short: "OAuth clients: with which one an identity calls a tenant",
 		Long: `A credential is the OAuth client with which one identity calls one tenant. It is never changed: add the new
-one, then remove the old one; while both are there the newest is used. Secrets are read from a file or
-standard input, never from the command line, where every user of the machine could read them; they are
-stored encrypted and never shown again.`,
+one, then remove the old one. While both are there the newer one is used as soon as it has worked,
+and the older one while it does not; a third is refused. Secrets are read from a file or standard input, never
+from the command line, where every user of the machine could read them; they are stored encrypted and never
+shown again.`,
 		Example: `  tenantgate credential add erp acme-dev --service-key key.json
   tenantgate credential add erp acme-dev --client-id sb-1234 --secret-file - < secret
   tenantgate credential list erp`,
-	}, newCredentialAddCommand(p), newCredentialListCommand(p), newCredentialShowCommand(p), newCredentialRemoveCommand(p))
+	}, newCredentialAddCommand(p), newCredentialListCommand(p), newCredentialShowCommand(p), newCredentialSetCommand(p), newCredentialRemoveCommand(p))
 }
 
-// credentialFlags are the flags of `credential add`.
+// credentialFlags are the flags of `credential add` and `credential rotate`.
 type credentialFlags struct {
 	serviceKey                           string
 	clientID, secretFile                 string
 	certificateFile, keyFile             string
 	authStyle, tokenURL, scope, notAfter string
+}
+
+func (f *credentialFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.serviceKey, "service-key", "", "`file` with an SAP service key")
+	flags.StringVar(&f.clientID, "client-id", "", "OAuth client id")
+	flags.StringVar(&f.secretFile, "secret-file", "", "`file` with the client secret")
+	flags.StringVar(&f.certificateFile, "cert-file", "", "PEM `file` with the client certificate chain, leaf first")
+	flags.StringVar(&f.keyFile, "key-file", "", "PEM `file` with its private key")
+	flags.StringVar(&f.authStyle, "auth-style", "", "body, basic, basic_raw or mtls (default: the service key's, then the tenant's)")
+	flags.StringVar(&f.tokenURL, "token-url", "", "token endpoint `URL` (default: the service key's, then the tenant's)")
+	flags.StringVar(&f.scope, "scope", "", "OAuth scope to ask for (default: the tenant's)")
+	flags.StringVar(&f.notAfter, "not-after", "", "`date` (2006-01-02) on which the secret ends, for warnings")
 }
 
 func newCredentialAddCommand(p *program) *cobra.Command {
@@ -52,16 +66,7 @@ FILE may be - for standard input.`,
   cf service-key it-rt erp | sed 1,2d | tenantgate credential add erp acme-dev --service-key -`,
 		Args: exactArgs("IDENTITY", "TENANT"),
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&f.serviceKey, "service-key", "", "`file` with an SAP service key")
-	flags.StringVar(&f.clientID, "client-id", "", "OAuth client id")
-	flags.StringVar(&f.secretFile, "secret-file", "", "`file` with the client secret")
-	flags.StringVar(&f.certificateFile, "cert-file", "", "PEM `file` with the client certificate chain, leaf first")
-	flags.StringVar(&f.keyFile, "key-file", "", "PEM `file` with its private key")
-	flags.StringVar(&f.authStyle, "auth-style", "", "body, basic, basic_raw or mtls (default: the service key's, then the tenant's)")
-	flags.StringVar(&f.tokenURL, "token-url", "", "token endpoint `URL` (default: the service key's, then the tenant's)")
-	flags.StringVar(&f.scope, "scope", "", "OAuth scope to ask for (default: the tenant's)")
-	flags.StringVar(&f.notAfter, "not-after", "", "`date` (2006-01-02) on which the secret ends, for warnings")
+	f.register(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		request, err := p.credentialRequest(cmd, args[1], &f)
 		if err != nil {
@@ -100,14 +105,10 @@ func (p *program) credentialRequest(cmd *cobra.Command, tenant string, f *creden
 		return r, usageError(cmd, "--cert-file and --key-file go together")
 	}
 	r = admin.CredentialRequest{Tenant: tenant, ClientID: f.clientID, AuthStyle: f.authStyle, TokenURL: f.tokenURL, Scope: f.scope}
-	if f.notAfter != "" {
-		t, err := time.Parse(time.DateOnly, f.notAfter)
-		if err != nil {
-			return r, usageError(cmd, "--not-after %q is not a date such as 2027-06-30", f.notAfter)
-		}
-		r.NotAfter = t
-	}
 	var err error
+	if r.NotAfter, err = endDate(cmd, f.notAfter); err != nil {
+		return r, err
+	}
 	switch {
 	case f.serviceKey != "":
 		r.ServiceKey, err = p.readText(f.serviceKey, "the service key")
@@ -121,6 +122,18 @@ func (p *program) credentialRequest(cmd *cobra.Command, tenant string, f *creden
 		}
 	}
 	return r, err
+}
+
+// endDate reads a date; "" is none.
+func endDate(cmd *cobra.Command, date string) (time.Time, error) {
+	if date == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.DateOnly, date)
+	if err != nil {
+		return t, usageError(cmd, "--not-after %q is not a date such as 2027-06-30", date)
+	}
+	return t, nil
 }
 
 func (p *program) readText(file, what string) (string, error) {
@@ -144,32 +157,6 @@ func (p *program) readSecret(file string) (string, error) {
 	return string(b), nil
 }
 
-func newCredentialListCommand(p *program) *cobra.Command {
-	return &cobra.Command{
-		Use:     "list IDENTITY",
-		Short:   "List an identity's credentials, newest first; never their secrets",
-		Example: "  tenantgate credential list erp",
-		Args:    exactArgs("IDENTITY"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.call(func(c *admin.Client) error {
-				credentials, err := c.Credentials(cmd.Context(), args[0])
-				if err != nil {
-					return err
-				}
-				return p.show(credentials, func(w io.Writer) { printCredentials(w, credentials) })
-			})
-		},
-	}
-}
-
-func printCredentials(w io.Writer, credentials []identity.Credential) {
-	rows := make([][]string, 0, len(credentials))
-	for _, c := range credentials {
-		rows = append(rows, []string{c.ID, c.Tenant, c.ClientID, c.Kind, orDash(moment(c.NotAfter)), moment(c.Created)})
-	}
-	table(w, []string{"ID", "TENANT", "CLIENT ID", "KIND", "NOT AFTER", "CREATED"}, rows)
-}
-
 func newCredentialShowCommand(p *program) *cobra.Command {
 	return &cobra.Command{
 		Use:     "show ID",
@@ -188,19 +175,40 @@ func newCredentialShowCommand(p *program) *cobra.Command {
 	}
 }
 
-func printCredential(w io.Writer, c *identity.Credential) {
-	fields(w,
-		field{"id", c.ID},
-		field{"identity", c.Identity},
-		field{"tenant", c.Tenant},
-		field{"client id", c.ClientID},
-		field{"kind", c.Kind},
-		field{"auth style", c.AuthStyle},
-		field{"token URL", c.TokenURL},
-		field{"scope", c.Scope},
-		field{"not after", moment(c.NotAfter)},
-		field{"created", moment(c.Created)},
-	)
+func newCredentialSetCommand(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "set ID --not-after DATE",
+		Short: "Note when a secret ends, to be warned in time",
+		Long: `set notes on which date a client secret ends, where the vendor tells it. Nothing else of a credential can be changed;
+a certificate says itself when it ends. A credential that has ended is not used while the identity has another one.`,
+		Example: `  tenantgate credential set 9c1f... --not-after 2027-06-30
+  tenantgate credential set 9c1f... --not-after ''   # not known`,
+		Args: exactArgs("ID"),
+	}
+	date := cmd.Flags().String("not-after", "", "`date` (2006-01-02) on which the secret ends; empty when it is not known")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !cmd.Flags().Changed("not-after") {
+			return usageError(cmd, "nothing to change")
+		}
+		end, err := endDate(cmd, *date)
+		if err != nil {
+			return err
+		}
+		return p.call(func(c *admin.Client) error {
+			stored, err := c.SetCredentialEnd(cmd.Context(), args[0], end)
+			if err != nil {
+				return err
+			}
+			return p.show(stored, func(w io.Writer) {
+				text := "the end of credential " + stored.ID + " is not known"
+				if !stored.NotAfter.IsZero() {
+					text = "credential " + stored.ID + " ends at " + moment(stored.NotAfter)
+				}
+				fmt.Fprintln(w, text)
+			})
+		})
+	}
+	return cmd
 }
 
 func newCredentialRemoveCommand(p *program) *cobra.Command {

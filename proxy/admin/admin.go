@@ -35,6 +35,8 @@ type Server struct {
 	Actor func(*http.Request) (string, error)
 	// Ready looks at the parts of the node, for /readyz and /v1/status. nil is always ready.
 	Ready func(context.Context) []Check
+	// CredentialUses says how credentials stand on this node, in their order; nil knows nothing.
+	CredentialUses func([]*identity.Credential) []CredentialUse
 	// Metrics serves /metrics; nil is 404.
 	Metrics http.Handler
 	// Logger is told of requests that were refused for their sender and of those that failed; nil discards it.

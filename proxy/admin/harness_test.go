@@ -86,6 +86,7 @@ func buildOn(t *testing.T, url string) *house {
 func (h *house) server(actor func(*http.Request) (string, error)) *admin.Server {
 	return &admin.Server{
 		Registry: h.registry, CA: h.pki.CA, DB: h.db, Actor: actor, Logger: slog.New(slog.NewTextHandler(h.log, nil)),
+		CredentialUses: states,
 		Ready: func(context.Context) []admin.Check {
 			if h.checks == nil {
 				return nil
