@@ -17,15 +17,16 @@ func newCredentialCommand(p *program) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "credential",
 		Short: "OAuth clients: with which one an identity calls a tenant",
-		Long: `A credential is the OAuth client with which one identity calls one tenant. It is never changed: add the new
-one, then remove the old one. While both are there the newer one is used as soon as it has worked,
+		Long: `A credential is the OAuth client with which one identity calls one tenant. It is never changed: rotate adds the
+new one and leads to the end of the old one. While both are there the newer one is used as soon as it has worked,
 and the older one while it does not; a third is refused. Secrets are read from a file or standard input, never
 from the command line, where every user of the machine could read them; they are stored encrypted and never
 shown again.`,
 		Example: `  tenantgate credential add erp acme-dev --service-key key.json
+  tenantgate credential rotate erp acme-dev --service-key new.json
   tenantgate credential add erp acme-dev --client-id sb-1234 --secret-file - < secret
   tenantgate credential list erp`,
-	}, newCredentialAddCommand(p), newCredentialListCommand(p), newCredentialShowCommand(p), newCredentialSetCommand(p), newCredentialRemoveCommand(p))
+	}, newCredentialAddCommand(p), newCredentialRotateCommand(p), newCredentialListCommand(p), newCredentialShowCommand(p), newCredentialSetCommand(p), newCredentialRemoveCommand(p))
 }
 
 // credentialFlags are the flags of `credential add` and `credential rotate`.
