@@ -18,6 +18,13 @@ type means struct {
 	source     *token.Source
 }
 
+// doubt is what a tenant had against the credential with which a request was sent first, and which it has never taken.
+type doubt struct {
+	cause  string // "" for none
+	source *token.Source
+	token  token.Token // zero when no connection could be made
+}
+
 // means are those by which the identity calls the tenant with a credential of its own.
 func (u *upstreams) means(c *identity.Credential, t *identity.Tenant, scope string) (m means, err error) {
 	m.credential = c
@@ -32,7 +39,7 @@ func (u *upstreams) means(c *identity.Credential, t *identity.Tenant, scope stri
 // request was refused.
 func (x *exchange) choose() bool {
 	a := &x.access
-	x.pair, x.doubt = nil, ""
+	x.pair, x.doubt = nil, doubt{}
 	credentials := x.server.core.Registry.Snapshot().Credentials(a.Identity, a.Tenant)
 	if len(credentials) == 0 {
 		x.refuse(record.NoToken, "the identity has no credential for the tenant")
@@ -83,11 +90,11 @@ func holds(s *token.Source) bool {
 // repeatable reports whether the request can be sent once more after a 401, as far as can be told before its body has come.
 func (x *exchange) repeatable() bool {
 	q := x.req
-	return q.Length >= 0 && q.Length <= x.limits.ReplayBytes && !q.Expect && x.upgrade == ""
+	return q.Length >= 0 && q.Length <= x.limits.ReplayBytes && !q.Expect
 }
 
 // token waits for a token no longer than the caller does. Of two credentials it takes the other one's when that is at hand and the first one's is not, or
-// when the first one's cannot be had.
+// when the first one's cannot be had. Behind a 401 only a new one is worth anything.
 func (x *exchange) token() (tok token.Token, waited bool, err error) {
 	if tok, ok := x.means.source.Held(); ok {
 		return tok, false, nil
@@ -97,11 +104,11 @@ func (x *exchange) token() (tok token.Token, waited bool, err error) {
 		return tok, true, err
 	}
 	other, otherErr := x.rival()
-	if otherErr != nil || x.doubt != "" {
+	if otherErr != nil || x.doubt.cause != "" {
 		tok, err = x.await(x.means.source)
 		return tok, true, err
 	}
-	if tok, ok := other.source.Held(); ok {
+	if tok, ok := other.source.Held(); ok && !x.access.Retried {
 		x.server.preferences.fetch(x.pair, x.means)
 		x.means = other
 		return tok, false, nil
@@ -147,10 +154,15 @@ func (x *exchange) disputed(status int, tok token.Token) bool {
 	refused := status == http.StatusUnauthorized || status == http.StatusForbidden
 	taken := !refused && status < http.StatusInternalServerError // a 5xx says nothing: old releases answer 500 to an expired token
 	switch {
-	case x.doubt != "":
-		// The other credential was answered. If the tenant takes that one, the first one was at fault; if not, the answer is the application's own.
-		if taken {
-			x.server.preferences.reject(x.pair, x.doubt)
+	case x.doubt.cause != "":
+		// The other credential was answered. If the tenant takes that one, the first one was at fault; if not, the answer is the application's own, or no token of
+		// either is good any more.
+		switch {
+		case taken:
+			x.server.preferences.reject(x.pair, x.doubt.cause)
+		case status == http.StatusUnauthorized:
+			x.doubt.source.Reject(x.doubt.token)
+			x.means.source.Reject(tok)
 		}
 		return false
 	case x.pair.onTrial(x.means.credential) && refused:
@@ -160,8 +172,11 @@ func (x *exchange) disputed(status int, tok token.Token) bool {
 		return false
 	case status != http.StatusUnauthorized:
 		return false
-	case x.access.Retried && x.means.credential == x.pair.newer.credential:
-		x.pair.trial.Store(true) // even a token that was fetched for this request is refused
+	case x.access.Retried:
+		if x.means.credential == x.pair.newer.credential {
+			x.pair.trial.Store(true) // even a token that was fetched for this request is refused
+		}
+		return false
 	}
 	return x.means.source.Reject(tok)
 }
@@ -175,13 +190,13 @@ func (x *exchange) tried(status int, tok token.Token) bool {
 		}
 		return false
 	}
-	return x.giveWay(cause) || status == http.StatusUnauthorized && x.means.source.Reject(tok)
+	return x.giveWay(cause, tok) || status == http.StatusUnauthorized && x.means.source.Reject(tok)
 }
 
 // giveWay turns a request over to the other credential, if the tenant has never taken this one and a token of the other one is at hand. The request must be one
 // that may be sent again.
-func (x *exchange) giveWay(cause string) bool {
-	if x.pair == nil || x.doubt != "" || x.access.Retried || !x.pair.onTrial(x.means.credential) {
+func (x *exchange) giveWay(cause string, tok token.Token) bool {
+	if x.pair == nil || x.doubt.cause != "" || x.access.Retried || !x.pair.onTrial(x.means.credential) {
 		return false
 	}
 	m, err := x.rival()
@@ -192,7 +207,7 @@ func (x *exchange) giveWay(cause string) bool {
 		x.server.preferences.fetch(x.pair, m) // for the next request
 		return false
 	}
-	x.doubt, x.means = cause, m
+	x.doubt, x.means = doubt{cause, x.means.source, tok}, m
 	return true
 }
 
@@ -204,9 +219,9 @@ func (x *exchange) shut(err error, sent bool) bool {
 	}
 	cause := "the tenant takes no connection that shows its certificate: " + err.Error()
 	if !sent || idempotent(x.req.Method) && x.upload.replayable() {
-		return x.giveWay(cause)
+		return x.giveWay(cause, token.Token{})
 	}
-	if x.doubt == "" && x.pair.onTrial(x.means.credential) {
+	if x.doubt.cause == "" && x.pair.onTrial(x.means.credential) {
 		x.server.preferences.reject(x.pair, cause)
 	}
 	return false

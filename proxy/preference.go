@@ -30,7 +30,7 @@ type standing struct {
 	trying     bool          // a fetch in the background is under way
 	notBefore  time.Time     // of the next one, or of the next probe
 	failed     *token.Error  // the last error; nil when the last answer was a token
-	refused    bool          // failed is about the credential
+	refused    bool          // the token server does not accept it; until the next token
 	rejected   string        // why the tenant does not take it; "" when it does, or has not been asked
 	setbacks   int           // how often it was given up
 	since      time.Time     // when it came into use
@@ -93,6 +93,11 @@ func (p *pair) renewed(credentials []*identity.Credential) *pair {
 
 func (p *pair) is(credentials []*identity.Credential) bool {
 	return p != nil && p.newer.credential == credentials[0] && p.older.credential == credentials[1]
+}
+
+// standsFor reports whether these are the pair's credentials, if perhaps other copies of them.
+func (p *pair) standsFor(credentials []*identity.Credential) bool {
+	return p != nil && len(credentials) > 1 && p.newer.credential.ID == credentials[0].ID && p.older.credential.ID == credentials[1].ID
 }
 
 // pick returns the credential for a request. One that can be sent again may be the one that tries the newer credential.
@@ -176,7 +181,7 @@ func (p *preferences) of(credentials []*identity.Credential) *pair {
 		}
 		next = maps.Clone(*m)
 	}
-	if old := next[key]; old != nil && old.newer.credential.ID == credentials[0].ID && old.older.credential.ID == credentials[1].ID {
+	if old := next[key]; old.standsFor(credentials) {
 		next[key] = old.renewed(credentials)
 	} else {
 		next[key] = newPair(credentials, p.server.cfg.Now())
@@ -194,8 +199,7 @@ func (p *preferences) forget(now *identity.Snapshot, changed identity.Changed) {
 	if m := p.pairs.Load(); m != nil {
 		next := maps.Clone(*m)
 		maps.DeleteFunc(next, func(k pairKey, one *pair) bool {
-			credentials := now.Credentials(k.identity, k.tenant)
-			return len(credentials) < 2 || !enabled(now, k.identity)
+			return !one.standsFor(now.Credentials(k.identity, k.tenant)) || !enabled(now, k.identity)
 		})
 		p.pairs.Store(&next)
 	}

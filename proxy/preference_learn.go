@@ -46,14 +46,17 @@ func (p *preferences) learn(one *pair, m means, err error) {
 
 func (s *standing) learn(source *token.Source, err error, now time.Time) {
 	if err == nil {
-		s.source, s.failed, s.refused, s.notBefore = source, nil, false, time.Time{}
+		s.source, s.failed, s.refused = source, nil, false
+		if s.rejected == "" { // else the tenant's pause goes on
+			s.notBefore = time.Time{}
+		}
 		return
 	}
 	e, ok := err.(*token.Error)
 	if !ok || e.Step == token.StepWait || e.Step == token.StepDropped {
 		return
 	}
-	s.failed, s.refused = e, refuses(s.credential, e)
+	s.failed, s.refused = e, s.refused || refuses(s.credential, e) // an outage does not undo a refusal
 	s.putOff(e.Until, now)
 }
 
