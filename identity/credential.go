@@ -20,8 +20,8 @@ const (
 	AudienceIssuer        = "issuer"         // the issuer's own name
 )
 
-// Credential is the OAuth client with which one identity calls one tenant. Two may be valid at once while one replaces the other.
-// A credential is never changed: a new one is added and the old one removed, so its ID names one secret for ever.
+// Credential is the OAuth client with which one identity calls one tenant. There may be two while one replaces the other, and no more ([MaxCredentials]).
+// A credential is never changed, but for the note of when it ends: a new one is added and the old one removed, so its ID names one secret for ever.
 type Credential struct {
 	// ID is random and set by the registry.
 	ID string `json:"id"`

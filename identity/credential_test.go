@@ -91,7 +91,7 @@ func TestCredentialsAreTheTenantsNewestFirst(t *testing.T) {
 		return errors.Join(e1, e2, e3)
 	})
 	added := map[string][]string{}
-	for _, where := range []string{"b", "a", "b", "a", "b"} {
+	for _, where := range []string{"b", "a", "b", "a"} {
 		change(t, r, func(ctx context.Context, tx *identity.Tx) error {
 			c, err := tx.AddCredential(ctx, secret("erp", where))
 			added[where] = append([]string{c.ID}, added[where]...)

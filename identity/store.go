@@ -59,6 +59,7 @@ const (
 	deleteIdentity = `DELETE FROM identities WHERE name = $1`
 
 	insertCredential = `INSERT INTO credentials (` + credentialColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`
+	setCredentialEnd = `UPDATE credentials SET not_after = $2 WHERE id = $1`
 	deleteCredential = `DELETE FROM credentials WHERE id = $1`
 
 	insertCertificate = `INSERT INTO certificates (` + certificateColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`

@@ -31,6 +31,8 @@ func TestRegistry(t *testing.T) {
 			{"an ended context changes nothing", testEndedContext},
 			{"a transaction does nothing after its end", testEndedTransaction},
 			{"refuses what does not fit together", testRefusals},
+			{"holds two credentials for a tenant and no third", testThirdCredential},
+			{"the end of a secret can be noted", testCredentialEnd},
 			{"removing an identity revokes and cascades", testRemoveIdentity},
 			{"a certificate is revoked once and for ever", testRevoke},
 			{"a disabled identity has no role", testDisable},
@@ -383,6 +385,89 @@ func testRefusals(t *testing.T, db *database.DB) {
 				t.Errorf("got %q, want it to name %q", e, tc.text)
 			}
 		})
+	}
+	wantSame(t, db, sealer, r)
+}
+
+// A third credential is refused, whoever of two adds it first; other tenants and identities are another matter.
+func testThirdCredential(t *testing.T, db *database.DB) {
+	sealer := newSealer(t)
+	r, other := openRegistry(t, db, sealer), openRegistry(t, db, sealer)
+	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
+		_, e1 := tx.AddTenant(ctx, tenant("cpi"))
+		_, e2 := tx.AddTenant(ctx, tenant("test"))
+		_, e3 := tx.AddIdentity(ctx, person("erp"))
+		_, e4 := tx.AddIdentity(ctx, person("crm"))
+		return errors.Join(e1, e2, e3, e4)
+	})
+	add := func(r *identity.Registry, name, where string) (id string, err error) {
+		err = r.Change(t.Context(), func(tx *identity.Tx) error {
+			c, err := tx.AddCredential(t.Context(), secret(name, where))
+			id = c.ID
+			return err
+		})
+		return id, err
+	}
+	first, e1 := add(r, "erp", "cpi")
+	_, e2 := add(other, "erp", "cpi")
+	_, e3 := add(r, "erp", "test")
+	_, e4 := add(r, "crm", "cpi")
+	if err := errors.Join(e1, e2, e3, e4); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []*identity.Registry{r, other} {
+		_, err := add(from, "erp", "cpi")
+		refusal, ok := errors.AsType[*identity.Error](err)
+		if !ok || refusal.Code != identity.ErrExists || refusal.Name != "erp" || refusal.Hint == "" {
+			t.Errorf("a third: got %v", err)
+		}
+	}
+	change(t, r, func(ctx context.Context, tx *identity.Tx) error { return tx.RemoveCredential(ctx, first) })
+	if _, err := add(other, "erp", "cpi"); err != nil {
+		t.Errorf("after one was removed: %v", err)
+	}
+	wantSame(t, db, sealer, other)
+}
+
+func testCredentialEnd(t *testing.T, db *database.DB) {
+	sealer := newSealer(t)
+	r, follower := openRegistry(t, db, sealer), openRegistry(t, db, sealer)
+	certEnd := time.Now().Add(24 * time.Hour).UTC().Truncate(time.Second)
+	cert, key := keyPair(t, certEnd)
+	var plain, mtls identity.Credential
+	change(t, r, func(ctx context.Context, tx *identity.Tx) (err error) {
+		_, e1 := tx.AddTenant(ctx, tenant("cpi"))
+		_, e2 := tx.AddIdentity(ctx, person("erp"))
+		plain, err = tx.AddCredential(ctx, secret("erp", "cpi"))
+		mtls = identity.Credential{Identity: "erp", Tenant: "cpi", ClientID: "c", Kind: identity.KindCertificate, AuthStyle: identity.AuthMTLS,
+			Certificate: cert, Secret: identity.NewSecret(key)}
+		var e3 error
+		mtls, e3 = tx.AddCredential(ctx, mtls)
+		return errors.Join(e1, e2, err, e3)
+	})
+	end := time.Date(2031, 6, 30, 0, 0, 0, 0, time.UTC)
+	for _, want := range []time.Time{end, {}, end} {
+		change(t, r, func(ctx context.Context, tx *identity.Tx) error {
+			got, err := tx.SetCredentialEnd(ctx, plain.ID, want)
+			if !got.NotAfter.Equal(want) {
+				t.Errorf("got the end %v, want %v", got.NotAfter, want)
+			}
+			return err
+		})
+		if err := follower.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := follower.Snapshot().Credential(plain.ID); !ok || !got.NotAfter.Equal(want) || got.Secret.Reveal() != "s3cr3t-of-erp" {
+			t.Errorf("a follower sees %+v, %v", got, ok)
+		}
+	}
+	err := r.Change(t.Context(), func(tx *identity.Tx) error { _, err := tx.SetCredentialEnd(t.Context(), mtls.ID, end); return err })
+	if !errors.Is(err, identity.ErrInvalid) {
+		t.Errorf("another end of a certificate, %v: got %v", certEnd, err)
+	}
+	err = r.Change(t.Context(), func(tx *identity.Tx) error { _, err := tx.SetCredentialEnd(t.Context(), "none", end); return err })
+	if !errors.Is(err, identity.ErrNotFound) {
+		t.Errorf("of none: got %v", err)
 	}
 	wantSame(t, db, sealer, r)
 }

@@ -148,6 +148,9 @@ func (tx *Tx) AddCredential(ctx context.Context, c Credential) (Credential, erro
 	if err != nil {
 		return Credential{}, err
 	}
+	if err := tx.roomForCredential(c.Identity, c.Tenant); err != nil {
+		return Credential{}, err
+	}
 	c.ID = ""
 	if err := c.fits(&tenant); err != nil {
 		return Credential{}, err
@@ -168,6 +171,21 @@ func (tx *Tx) AddCredential(ctx context.Context, c Credential) (Credential, erro
 	return c, nil
 }
 
+// MaxCredentials is how many credentials an identity may hold for one tenant: one, and another while that one is replaced.
+const MaxCredentials = 2
+
+// roomForCredential refuses a third credential: of three, nobody could say which one is the fallback.
+func (tx *Tx) roomForCredential(identity, tenant string) error {
+	h, _ := tx.draft.holders.get(identity)
+	held := h.credentialsFor(tenant)
+	if len(held) < MaxCredentials {
+		return nil
+	}
+	return &Error{Code: ErrExists, Object: ObjectIdentity, Name: identity, Field: "tenant",
+		Message: fmt.Sprintf("holds %d credentials for tenant %s already, one to be replaced by the other", len(held), quoted(tenant)),
+		Hint:    "remove the one that is not needed any more: credential list shows which one is in use"}
+}
+
 // checkEnd fills in NotAfter from the certificate and refuses what has ended.
 func (c *Credential) checkEnd(now time.Time) error {
 	if c.Certificate != "" {
@@ -183,6 +201,26 @@ func (c *Credential) checkEnd(now time.Time) error {
 			Message: "ended at " + c.NotAfter.Format(time.RFC3339), Hint: "make a new service key or certificate at the tenant and give that"}
 	}
 	return nil
+}
+
+// SetCredentialEnd notes when a secret ends, because vendors tell that elsewhere than in the secret, and returns the credential as stored. A zero end is one that
+// is not known. It is all of a credential that can be changed; a certificate has an end of its own.
+func (tx *Tx) SetCredentialEnd(ctx context.Context, id string, end time.Time) (Credential, error) {
+	c, err := tx.Credential(id)
+	if err != nil {
+		return Credential{}, err
+	}
+	if end = stored(end); !end.Equal(c.NotAfter) && c.Kind == KindCertificate {
+		return Credential{}, &Error{Code: ErrInvalid, Object: ObjectCredential, Name: id, Field: "not_after",
+			Message: "a certificate says itself when it ends", Hint: "leave it out"}
+	}
+	c.NotAfter = end
+	if err := tx.exec(ctx, "storing the end of a credential", setCredentialEnd, id, micros(c.NotAfter)); err != nil {
+		return Credential{}, err
+	}
+	kept := c
+	tx.draft.putCredential(&kept)
+	return c, nil
 }
 
 // RemoveCredential removes a credential and its secret.

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,7 +86,10 @@ func TestATenantIsShownTheCertificateOfTheIdentitysCredential(t *testing.T) {
 	call("another identity", stock, "/at/shown", others)
 	call("a tenant that is shown nothing", orders, "/at/unshown", nil)
 	id, second := g.addCertificateCredential("orders", "shown")
-	call("another credential", orders, "/at/shown", second)
+	call("another credential, before it has worked", orders, "/at/shown", first)
+	eventually(t, "the other credential to come into use", func() bool {
+		return orders.get("/at/shown").status == 200 && bytes.Equal(p.showed(), second)
+	})
 	if p.request().TLS.DidResume {
 		t.Error("with another credential, a TLS session of the one before was resumed")
 	}
@@ -144,5 +149,53 @@ func TestATenantThatTakesNoSuchCertificateIsOnRecord(t *testing.T) {
 	}
 	if r := g.recordWhere("status 502", func(r map[string]any) bool { return r["status"] == 502.0 }); r["outcome"] == "served" {
 		t.Errorf("record = %v", r)
+	}
+}
+
+// A tenant that takes no connection with the new credential's certificate yet is called with that of the old one.
+func TestATenantThatDoesNotTakeTheNewCertificateIsShownTheOldOne(t *testing.T) {
+	for name, version := range map[string]uint16{"refused in the handshake": tls.VersionTLS12, "refused behind it": tls.VersionTLS13} {
+		t.Run(name, func(t *testing.T) {
+			switched := make(chan proxy.CredentialSwitch, 10)
+			g := newGate(t, proxy.Limits{}, func(c *proxy.Config) { c.Switched = func(s proxy.CredentialSwitch) { switched <- s } })
+			p, tokens := newPlace(t, "", "localhost"), newPlace(t, "", "localhost")
+			g.change(func(tx *identity.Tx) error {
+				_, err := tx.AddTenant(t.Context(), identity.Tenant{
+					Name: "shown", BaseURL: "https://localhost:" + p.port(), TokenURL: "https://localhost:" + tokens.port() + "/oauth/token", AuthStyle: identity.AuthMTLS,
+					CABundle: p.caPEM + tokens.caPEM, ClientCertificate: identity.ShowCredential,
+				})
+				return err
+			})
+			g.addRoute(identity.Route{Name: "at-shown", Path: "/at/shown", Tenant: "shown", Role: "orders.send"})
+			first, old := g.addCertificateCredential("orders", "shown")
+			strict := p.TLS.Clone()
+			strict.MaxVersion, strict.ClientAuth = version, tls.RequireAnyClientCert
+			strict.VerifyPeerCertificate = func(raw [][]byte, _ [][]*x509.Certificate) error {
+				if !bytes.Equal(raw[0], old) {
+					return errors.New("not this one")
+				}
+				return nil
+			}
+			p.strict.Store(strict)
+			c := g.issue("orders")
+			if a := c.get("/at/shown"); a.status != 200 {
+				t.Fatalf("got %+v", a)
+			}
+			second, _ := g.addCertificateCredential("orders", "shown")
+			if s := <-switched; s.To != second {
+				t.Fatalf("switched to %+v", s)
+			}
+			for range 3 {
+				if a := c.get("/at/shown"); a.status != 200 || !bytes.Equal(p.showed(), old) {
+					t.Errorf("got %+v", a)
+				}
+			}
+			if s := <-switched; s.To != first || !s.Fallback || !strings.Contains(s.Cause, "certificate") {
+				t.Errorf("switched to %+v", s)
+			}
+			if n := len(switched); n != 0 {
+				t.Errorf("%d more switches", n)
+			}
+		})
 	}
 }

@@ -66,6 +66,9 @@ type exchange struct {
 	id        [record.RequestIDLen]byte
 	ask       Request
 	decision  Decision
+	means     means // with what the tenant is called: see choose
+	pair      *pair // nil unless there is another credential
+	doubt     doubt
 	upload    upload
 	now       time.Time // when the clock was last looked at: looking costs as much as a stage of the decision
 	done      time.Time // when the answer had ended, zero until then

@@ -18,19 +18,7 @@ import (
 // octet is final (law 9).
 func (x *exchange) forward() {
 	a, route := &x.access, x.decision.Route
-	credentials := x.server.core.Registry.Snapshot().Credentials(a.Identity, a.Tenant)
-	if len(credentials) == 0 {
-		x.refuse(record.NoToken, "the identity has no credential for the tenant")
-		return
-	}
-	p, err := x.server.upstreams.get(a.Identity, route.Tenant, credentials[0])
-	if err != nil {
-		x.refuse(record.Internal, err.Error())
-		return
-	}
-	source, err := p.source(x.server.cfg.Tokens, credentials[0], route.Route)
-	if err != nil {
-		x.refuse(record.NoToken, err.Error())
+	if !x.choose() {
 		return
 	}
 	gate := x.server.gates.of(a.Tenant)
@@ -43,7 +31,7 @@ func (x *exchange) forward() {
 	x.upload.limit = route.MaxBody
 	x.upgrade = x.wantedUpgrade()
 	for stale := false; ; {
-		tok, waited, err := x.token(source)
+		tok, waited, err := x.token()
 		if err != nil {
 			x.fail(record.NoToken, err)
 			return
@@ -60,9 +48,12 @@ func (x *exchange) forward() {
 			x.now = time.Now()
 		}
 		start := x.now
-		l, err := x.connect(p, stale || x.upgrade != "")
+		l, err := x.connect(x.means.pool, stale || x.upgrade != "")
 		if err != nil {
 			a.TenantDuration += time.Since(start)
+			if x.shut(err, false) {
+				continue
+			}
 			if x.ended.Load() == nil {
 				gate.failed(time.Now(), route.Tenant)
 			}
@@ -77,13 +68,16 @@ func (x *exchange) forward() {
 			stale = true
 			x.hangUp()
 			continue
+		case err != nil && x.shut(err, true):
+			x.hangUp()
+			continue
 		case err != nil:
 			x.upload.stop()
 			x.fail(record.TenantBroken, err)
 			return
 		}
 		gate.connected()
-		if l.resp.Status == http.StatusUnauthorized && source.Reject(tok) && !a.Retried && x.upload.settleSoon() && x.upload.replayable() {
+		if x.disputed(l.resp.Status, tok) && !a.Retried && x.upload.settleSoon() && x.upload.replayable() {
 			a.Retried, stale = true, false
 			x.drain(l)
 			continue
@@ -100,19 +94,6 @@ func (x *exchange) forward() {
 // idempotent methods are those that a server may be asked twice without the caller knowing (RFC 9110, section 9.2.2), of those that change nothing.
 func idempotent(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
-}
-
-// token waits for a token no longer than the caller does.
-func (x *exchange) token(source *token.Source) (tok token.Token, waited bool, err error) {
-	if tok, ok := source.Held(); ok {
-		return tok, false, nil
-	}
-	ctx, done := x.patience()
-	defer done()
-	start := time.Now()
-	tok, err = source.Token(ctx)
-	x.access.TokenDuration += time.Since(start)
-	return tok, true, err
 }
 
 // fail ends an exchange for an error of the given stage, unless the exchange was ended for another reason, which then is the outcome.

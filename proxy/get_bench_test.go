@@ -16,11 +16,15 @@ import (
 func BenchmarkGet(b *testing.B) {
 	for _, bench := range []struct{ name, fields string }{
 		{"bare", "Accept: */*\r\n"},
+		{"two credentials", "Accept: */*\r\n"},
 		{"integration", "Accept: application/json\r\nAccept-Encoding: gzip\r\nUser-Agent: SAP-CPI\r\nX-Correlation-ID: 0b9f8a52\r\nSAP-PASSPORT: 2A54482A0300E60000\r\n"},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			g := newGate(b, proxy.Limits{})
 			addBareTenant(g)
+			if bench.name == "two credentials" {
+				addBareCredential(g)
+			}
 			conn := g.issue("orders").dial("localhost")
 			request := []byte("GET /http/bare/4711 HTTP/1.1\r\nHost: localhost\r\n" + bench.fields + "\r\n")
 			buf := make([]byte, 8<<10)
@@ -73,12 +77,20 @@ func addBareTenant(g *gate) {
 		if err != nil {
 			return err
 		}
-		_, err = tx.AddCredential(ctx, identity.Credential{
+		return err
+	})
+	addBareCredential(g)
+	g.addRoute(identity.Route{Name: "bare", Path: "/http/bare/*", Tenant: "bare", Role: "orders.send"})
+}
+
+func addBareCredential(g *gate) {
+	g.tb.Helper()
+	g.change(func(tx *identity.Tx) error {
+		_, err := tx.AddCredential(g.tb.Context(), identity.Credential{
 			Identity: "orders", Tenant: "bare", ClientID: "sb-orders", Kind: identity.KindSecret, Secret: identity.NewSecret("secret-of-orders"),
 		})
 		return err
 	})
-	g.addRoute(identity.Route{Name: "bare", Path: "/http/bare/*", Tenant: "bare", Role: "orders.send"})
 }
 
 // serveBare answers requests without a body until the connection ends.

@@ -39,6 +39,9 @@ type Config struct {
 	Logger *slog.Logger
 	// Limits bounds what a caller may cost; zero fields have the defaults of [DefaultLimits].
 	Limits Limits
+	// Switched is told when another credential of an identity comes into use for a tenant. It is called on the way of requests and must not wait; nil is told
+	// nothing.
+	Switched func(CredentialSwitch)
 	// Now is the clock of decisions; nil is time.Now.
 	Now func() time.Time
 
@@ -48,24 +51,25 @@ type Config struct {
 // Server is the data plane of one process: any number of listeners, one decision core, one set of upstream pools. Its methods are safe for
 // concurrent use.
 type Server struct {
-	cfg       Config
-	clock     func() time.Time // of decisions; nil is the real one
-	core      Core
-	log       *slog.Logger
-	upstreams upstreams
-	gates     gates
-	quotas    quotas
-	memory    memory
-	turnstile turnstile
-	made      time.Time
-	inFlight  atomic.Int64
-	accepting atomic.Int64 // Serve under way, and handshakes
-	shaken    atomic.Int64 // handshakes that have ended well
-	certs     interned
-	probation probation
-	dated     atomic.Pointer[datestamp]
-	draining  atomic.Bool
-	refusals  *rate.Limiter // bounds the records of refused handshakes: whoever reaches the port can cause one
+	cfg         Config
+	clock       func() time.Time // of decisions; nil is the real one
+	core        Core
+	log         *slog.Logger
+	upstreams   upstreams
+	preferences preferences
+	gates       gates
+	quotas      quotas
+	memory      memory
+	turnstile   turnstile
+	made        time.Time
+	inFlight    atomic.Int64
+	accepting   atomic.Int64 // Serve under way, and handshakes
+	shaken      atomic.Int64 // handshakes that have ended well
+	certs       interned
+	probation   probation
+	dated       atomic.Pointer[datestamp]
+	draining    atomic.Bool
+	refusals    *rate.Limiter // bounds the records of refused handshakes: whoever reaches the port can cause one
 
 	tlsMu     sync.Mutex // held while tlsConfig is replaced
 	tlsConfig atomic.Pointer[listenerTLS]
@@ -102,6 +106,7 @@ func New(cfg Config) *Server {
 		stopped:   make(chan struct{}),
 	}
 	s.upstreams.tokens, s.upstreams.now, s.upstreams.keep = cfg.Tokens, cfg.Registry.Snapshot, cfg.keep.withDefaults()
+	s.preferences.server = s
 	s.memory.setLimit(cfg.Limits.MaxMemory)
 	s.turnstile.resize(cfg.Limits.Handshakes)
 	s.engine = newEngine(s, cfg.Limits)
@@ -123,6 +128,7 @@ func (s *Server) tend() {
 			return
 		case now := <-tick.C:
 			s.upstreams.prune(now)
+			s.preferences.tendAll()
 			s.noticeGone(now)
 			s.noticeSlowHeads(now)
 			s.probation.prune(now)
@@ -286,6 +292,7 @@ func (s *Server) identified() []*conn {
 // registryChanged acts on requests in flight (law 3) and lets go of what belongs to identities, tenants and credentials that are no more.
 func (s *Server) registryChanged(_, now *identity.Snapshot, changed identity.Changed) {
 	s.upstreams.forget(now, changed)
+	s.preferences.forget(now, changed)
 	s.gates.changed(now, changed)
 	s.quotas.forget(now, changed)
 	if !changed.All && len(changed.Identities) == 0 && len(changed.Certificates) == 0 {

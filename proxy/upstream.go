@@ -28,13 +28,15 @@ type upstreams struct {
 	keep   keeping
 }
 
-// poolKey is a struct and not a joined string, so that no two pairs can meet.
-type poolKey struct{ identity, tenant string }
+// poolKey is a struct and not a joined string, so that no two can meet. A tenant that is shown a certificate has a pool for each that the identity has.
+type poolKey struct {
+	identity, tenant string
+	shows            string // the credential whose certificate the pool's connections show, "" for none
+}
 
 // pool is how one identity reaches one tenant.
 type pool struct {
 	tenant  *identity.Tenant // the version that the pool was made for
-	shows   string           // the credential whose certificate its connections show, "" for none
 	current func() bool      // it is still what the identity uses
 	address string           // host and port to connect to
 	via     *connectProxy    // nil: directly
@@ -59,11 +61,11 @@ type sourceKey struct {
 	parameters        identity.TokenParameters // the route's
 }
 
-// get returns the pool of an identity and a tenant as it is now. The credential is the identity's newest.
+// get returns the pool of an identity and a tenant as it is now, for calls with the credential.
 func (u *upstreams) get(identityName string, t *identity.Tenant, c *identity.Credential) (*pool, error) {
-	key := poolKey{identityName, t.Name}
+	key := poolKey{identityName, t.Name, shownCertificate(t, c)}
 	if m := u.pools.Load(); m != nil {
-		if p := (*m)[key]; p != nil && p.tenant == t && p.shows == shownCertificate(t, c) {
+		if p := (*m)[key]; p != nil && p.tenant == t {
 			return p, nil
 		}
 	}
@@ -71,7 +73,7 @@ func (u *upstreams) get(identityName string, t *identity.Tenant, c *identity.Cre
 	defer u.mu.Unlock()
 	next := make(map[poolKey]*pool)
 	if m := u.pools.Load(); m != nil {
-		if p := (*m)[key]; p != nil && p.tenant == t && p.shows == shownCertificate(t, c) {
+		if p := (*m)[key]; p != nil && p.tenant == t {
 			return p, nil
 		}
 		next = maps.Clone(*m)
@@ -80,7 +82,7 @@ func (u *upstreams) get(identityName string, t *identity.Tenant, c *identity.Cre
 	if err != nil {
 		return nil, err
 	}
-	if p.shows = shownCertificate(t, c); p.shows != "" {
+	if key.shows != "" {
 		if err := p.show(c); err != nil {
 			return nil, err
 		}
@@ -132,11 +134,11 @@ func (u *upstreams) stillUsed(now *identity.Snapshot, key poolKey, p *pool) bool
 	if t, ok := now.Tenant(key.tenant); !ok || t != p.tenant || !enabled(now, key.identity) {
 		return false
 	}
-	if p.shows == "" {
+	if key.shows == "" {
 		return true
 	}
-	credentials := now.Credentials(key.identity, key.tenant)
-	return len(credentials) > 0 && credentials[0].ID == p.shows
+	shown := func(c *identity.Credential) bool { return c.ID == key.shows }
+	return slices.ContainsFunc(now.Credentials(key.identity, key.tenant), shown)
 }
 
 func (u *upstreams) closeAll() {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"database/sql"
@@ -19,9 +20,9 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/tenantsim"
 )
 
-// runTenant is the command tenantsim: a simulated tenant that writes ca.pem, key.json and certkey.json (service keys with a
-// secret and a certificate) and env
-// (name=value lines) into -dir and runs until SIGINT.
+// runTenant is the command tenantsim: a simulated tenant that writes ca.pem, key.json and certkey.json (service keys with a secret and a certificate),
+// second.json (another secret of the same client), wrong.json and env (name=value lines) into -dir and runs until SIGINT. Once there is a file delete in
+// -dir, key.json is no good any more.
 func runTenant(args []string) error {
 	flags := flag.NewFlagSet("tenantsim", flag.ContinueOnError)
 	dir := flags.String("dir", ".", "where to write")
@@ -68,6 +69,12 @@ func runTenant(args []string) error {
 	if err != nil {
 		return err
 	}
+	sim.AddSecret("sb-erp", "another$")
+	go func() { // the vendor's side of a rotation
+		if awaitFile(filepath.Join(*dir, "delete")) == nil {
+			sim.RemoveSecret("sb-erp", "s3cret+/=$")
+		}
+	}()
 	for _, f := range []struct {
 		name string
 		data []byte
@@ -75,6 +82,8 @@ func runTenant(args []string) error {
 		{"certkey.json", certificateKey},
 		{"ca.pem", sim.CAPEM()},
 		{"key.json", key},
+		{"second.json", bytes.ReplaceAll(key, []byte("s3cret+/=$"), []byte("another$"))},
+		{"wrong.json", bytes.ReplaceAll(key, []byte("s3cret+/=$"), []byte("mistyped"))},
 		{"secret", []byte("s3cret+/=$\n")},
 		{"env", fmt.Appendf(nil, "base_url=%s\ntoken_url=%s\n", sim.BaseURL(), sim.TokenURL())},
 	} {

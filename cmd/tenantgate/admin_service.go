@@ -32,7 +32,7 @@ func newAdminService(n *node) *adminService {
 		return &http.Server{
 			Handler: &admin.Server{
 				Registry: n.registry, CA: n.ca, DB: n.db.DB, Actor: actor, Ready: a.checks, Metrics: metrics, Logger: n.log,
-				Tokens: n.tokens, TokenEndpoint: n.tokens.Endpoint, Way: n.way,
+				Tokens: n.tokens, TokenEndpoint: n.tokens.Endpoint, Way: n.way, CredentialUses: n.credentialUses,
 			},
 			ReadHeaderTimeout: 10 * time.Second,
 			ReadTimeout:       30 * time.Second,
@@ -88,7 +88,7 @@ func (a *adminService) checks(ctx context.Context) []admin.Check {
 		check("ca", notExpired(n.trust.Load().NotAfter()), "until "+moment(n.trust.Load().NotAfter())),
 		check("server_certificate", notExpired(n.certs.Load().NotAfter()), "until "+moment(n.certs.Load().NotAfter())),
 	}
-	return append(list, n.loadCheck(), n.tenantsCheck(), n.renewalCheck(), n.configCheck())
+	return append(list, n.loadCheck(), n.tenantsCheck(), n.credentialsCheck(), n.renewalCheck(), n.configCheck())
 }
 
 func (a *adminService) drainingError() error {

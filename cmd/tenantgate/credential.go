@@ -1,11 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/proxy/admin"
 )
 
@@ -13,41 +14,29 @@ func newCredentialCommand(p *program) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "credential",
 		Short: "OAuth clients: with which one an identity calls a tenant",
-		Long: `A credential is the OAuth client with which one identity calls one tenant. It is never changed: add the new
-one, then remove the old one; while both are there the newest is used. Secrets are read from a file or
-standard input, never from the command line, where every user of the machine could read them; they are
-stored encrypted and never shown again.`,
+		Long: `A credential is the OAuth client with which one identity calls one tenant. It is never changed: rotate adds the
+new one and leads to the end of the old one. While both are there the newer one is used as soon as it has worked,
+and the older one while it does not; a third is refused. Secrets are read from a file or standard input, never
+from the command line, where every user of the machine could read them; they are stored encrypted and never
+shown again.`,
 		Example: `  tenantgate credential add erp acme-dev --service-key key.json
+  tenantgate credential rotate erp acme-dev --service-key new.json
   tenantgate credential add erp acme-dev --client-id sb-1234 --secret-file - < secret
   tenantgate credential list erp`,
-	}, newCredentialAddCommand(p), newCredentialListCommand(p), newCredentialShowCommand(p), newCredentialRemoveCommand(p),
-		newCredentialCheckCommand(p))
+	}, newCredentialAddCommand(p), newCredentialRotateCommand(p), newCredentialListCommand(p), newCredentialShowCommand(p),
+		newCredentialSetCommand(p), newCredentialCheckCommand(p), newCredentialRemoveCommand(p))
 }
 
-func newCredentialListCommand(p *program) *cobra.Command {
-	return &cobra.Command{
-		Use:     "list IDENTITY",
-		Short:   "List an identity's credentials, newest first; never their secrets",
-		Example: "  tenantgate credential list erp",
-		Args:    exactArgs("IDENTITY"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.call(func(c *admin.Client) error {
-				credentials, err := c.Credentials(cmd.Context(), args[0])
-				if err != nil {
-					return err
-				}
-				return p.show(credentials, func(w io.Writer) { printCredentials(w, credentials) })
-			})
-		},
+// endDate reads a date; "" is none.
+func endDate(cmd *cobra.Command, date string) (time.Time, error) {
+	if date == "" {
+		return time.Time{}, nil
 	}
-}
-
-func printCredentials(w io.Writer, credentials []identity.Credential) {
-	rows := make([][]string, 0, len(credentials))
-	for _, c := range credentials {
-		rows = append(rows, []string{c.ID, c.Tenant, c.ClientID, c.Kind, orDash(moment(c.NotAfter)), moment(c.Created)})
+	t, err := time.Parse(time.DateOnly, date)
+	if err != nil {
+		return t, usageError(cmd, "--not-after %q is not a date such as 2027-06-30", date)
 	}
-	table(w, []string{"ID", "TENANT", "CLIENT ID", "KIND", "NOT AFTER", "CREATED"}, rows)
+	return t, nil
 }
 
 func newCredentialShowCommand(p *program) *cobra.Command {
@@ -75,22 +64,40 @@ func newCredentialShowCommand(p *program) *cobra.Command {
 	}
 }
 
-func printCredential(w io.Writer, c *identity.Credential) {
-	fields(w,
-		field{"id", c.ID},
-		field{"identity", c.Identity},
-		field{"tenant", c.Tenant},
-		field{"client id", c.ClientID},
-		field{"kind", c.Kind},
-		field{"auth style", c.AuthStyle},
-		field{"token URL", c.TokenURL},
-		field{"issuer", c.Issuer},
-		field{"scope", c.Scope},
-		field{"token parameters", parametersText(c.TokenParameters)},
-		field{"key", keyText(c)},
-		field{"not after", moment(c.NotAfter)},
-		field{"created", moment(c.Created)},
-	)
+func newCredentialSetCommand(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "set ID --not-after DATE",
+		Short: "Note when a secret ends, to be warned in time",
+		Long: `set notes on which date a client secret ends, where the vendor tells it. Nothing else of a credential can be changed;
+a certificate says itself when it ends. A credential that has ended is not used while the identity has another one.`,
+		Example: `  tenantgate credential set 9c1f... --not-after 2027-06-30
+  tenantgate credential set 9c1f... --not-after ''   # not known`,
+		Args: exactArgs("ID"),
+	}
+	date := cmd.Flags().String("not-after", "", "`date` (2006-01-02) on which the secret ends; empty when it is not known")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !cmd.Flags().Changed("not-after") {
+			return usageError(cmd, "nothing to change")
+		}
+		end, err := endDate(cmd, *date)
+		if err != nil {
+			return err
+		}
+		return p.call(func(c *admin.Client) error {
+			stored, err := c.SetCredentialEnd(cmd.Context(), args[0], end)
+			if err != nil {
+				return err
+			}
+			return p.show(stored, func(w io.Writer) {
+				text := "the end of credential " + stored.ID + " is not known"
+				if !stored.NotAfter.IsZero() {
+					text = "credential " + stored.ID + " ends at " + moment(stored.NotAfter)
+				}
+				fmt.Fprintln(w, text)
+			})
+		})
+	}
+	return cmd
 }
 
 func newCredentialRemoveCommand(p *program) *cobra.Command {

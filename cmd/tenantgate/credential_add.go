@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +21,35 @@ type credentialFlags struct {
 	certificateFile, keyFile             string
 	authStyle, tokenURL, scope, notAfter string
 	clientKeyFlags
+}
+
+// register adds the flags of a command whose arguments are judged by args.
+func (f *credentialFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.tenant, "tenant", "", "`name` of the tenant, in place of the second argument")
+	flags.StringVar(&f.serviceKey, "service-key", "", "`file` with a service key")
+	flags.StringVar(&f.binding, "binding", "", "which binding of a service key that is a VCAP_SERVICES document, by `name` or label/name")
+	flags.StringVar(&f.clientID, "client-id", "", "OAuth client id")
+	flags.StringVar(&f.secretFile, "secret-file", "", "`file` with the client secret")
+	flags.StringVar(&f.certificateFile, "cert-file", "", "PEM `file` with the client certificate chain")
+	flags.StringVar(&f.keyFile, "key-file", "", "PEM `file` with its private key")
+	flags.StringVar(&f.authStyle, "auth-style", "", "body, basic, basic_raw, mtls or private_key_jwt (default: the service key's, then the tenant's)")
+	flags.StringVar(&f.tokenURL, "token-url", "", "token endpoint `URL` (default: the service key's, then the tenant's)")
+	flags.StringVar(&f.scope, "scope", "", "OAuth scope to ask for (default: the tenant's)")
+	flags.StringVar(&f.notAfter, "not-after", "", "`date` (2006-01-02) on which the secret ends, for warnings")
+	f.clientKeyFlags.register(cmd)
+}
+
+// args takes an identity, and its tenant where no flag names that.
+func (f *credentialFlags) args(cmd *cobra.Command, args []string) error {
+	if f.tenant != "" {
+		return exactArgs("IDENTITY")(cmd, args)
+	}
+	if err := exactArgs("IDENTITY", "TENANT")(cmd, args); err != nil {
+		return err
+	}
+	f.tenant = args[1]
+	return nil
 }
 
 func newCredentialAddCommand(p *program) *cobra.Command {
@@ -61,30 +89,10 @@ the API have clients of their own.`,
   tenantgate credential add erp acme-dev --client-id sb-1234 --secret-file secret
   cf service-key it-rt erp | tenantgate credential add erp acme-dev --service-key -
   tenantgate credential add erp acme-dev --client-id sb-1234 --auth-style private_key_jwt --keyless`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if f.tenant != "" {
-				return exactArgs("IDENTITY")(cmd, args)
-			}
-			return exactArgs("IDENTITY", "TENANT")(cmd, args)
-		},
+		Args: f.args,
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&f.tenant, "tenant", "", "`name` of the tenant, in place of the second argument")
-	flags.StringVar(&f.serviceKey, "service-key", "", "`file` with a service key")
-	flags.StringVar(&f.binding, "binding", "", "which binding of a service key that is a VCAP_SERVICES document, by `name` or label/name")
-	flags.StringVar(&f.clientID, "client-id", "", "OAuth client id")
-	flags.StringVar(&f.secretFile, "secret-file", "", "`file` with the client secret")
-	flags.StringVar(&f.certificateFile, "cert-file", "", "PEM `file` with the client certificate chain")
-	flags.StringVar(&f.keyFile, "key-file", "", "PEM `file` with its private key")
-	flags.StringVar(&f.authStyle, "auth-style", "", "body, basic, basic_raw, mtls or private_key_jwt (default: the service key's, then the tenant's)")
-	flags.StringVar(&f.tokenURL, "token-url", "", "token endpoint `URL` (default: the service key's, then the tenant's)")
-	flags.StringVar(&f.scope, "scope", "", "OAuth scope to ask for (default: the tenant's)")
-	flags.StringVar(&f.notAfter, "not-after", "", "`date` (2006-01-02) on which the secret ends, for warnings")
-	f.clientKeyFlags.register(cmd)
+	f.register(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if f.tenant == "" {
-			f.tenant = args[1]
-		}
 		return p.addCredential(cmd, args[0], &f)
 	}
 	return cmd
@@ -92,7 +100,7 @@ the API have clients of their own.`,
 
 // addedCredential is the answer of `credential add`.
 type addedCredential struct {
-	identity.Credential
+	admin.Credential
 	ServiceKey *understood `json:"service_key,omitempty"`
 	Warnings   []string    `json:"warnings,omitempty"`
 }
@@ -144,10 +152,8 @@ func (p *program) credentialRequest(cmd *cobra.Command, f *credentialFlags) (r a
 		return r, nil, err
 	}
 	r = admin.CredentialRequest{Tenant: f.tenant, ClientID: f.clientID, AuthStyle: f.authStyle, TokenURL: f.tokenURL, Scope: f.scope}
-	if f.notAfter != "" {
-		if r.NotAfter, err = time.Parse(time.DateOnly, f.notAfter); err != nil {
-			return r, nil, usageError(cmd, "--not-after %q is not a date such as 2027-06-30", f.notAfter)
-		}
+	if r.NotAfter, err = endDate(cmd, f.notAfter); err != nil {
+		return r, nil, err
 	}
 	if err := f.clientKeyFlags.fill(cmd, &r); err != nil {
 		return r, nil, err

@@ -51,7 +51,7 @@ func (f *clientKeyFlags) fill(cmd *cobra.Command, r *admin.CredentialRequest) (e
 
 // shownCredential is the answer of `credential show`.
 type shownCredential struct {
-	identity.Credential
+	admin.Credential
 	Registration admin.Registration `json:"registration"`
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/pki/pkitest"
@@ -20,6 +21,7 @@ import (
 // makeFixtures makes certificates, revocation lists and requests, good ones and odd ones, and returns their directory:
 //
 //	roots.pem intermediates.pem good.pem good.crl revoked.crl
+//	ending.pem ending.key       of a certificate that lives an hour
 //	odd/KIND.pem        client certificates that must be refused
 //	csr/NAME.pem        requests; csr/good.der is DER
 //	servicekey/         see makeServiceKeys
@@ -37,6 +39,12 @@ func makeFixtures(t *testing.T) string {
 		t.Fatal(err)
 	}
 	fixture(t, dir, "good.key", key)
+	ending := env.Issue(pki.ClientProfile(), "ending", time.Hour)
+	fixture(t, dir, "ending.pem", pkitest.PEM(ending))
+	if key, err = pki.EncodePrivateKey(ending.PrivateKey); err != nil {
+		t.Fatal(err)
+	}
+	fixture(t, dir, "ending.key", key)
 	crl := func(name string, revoked ...*big.Int) {
 		list := env.CRL(revoked, nil)
 		fixture(t, dir, name, pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: list.Raw}))

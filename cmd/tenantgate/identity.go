@@ -105,7 +105,7 @@ func state(i *identity.Identity) string {
 type identityView struct {
 	identity.Identity
 	Certificates []identity.Certificate `json:"certificates"`
-	Credentials  []identity.Credential  `json:"credentials"`
+	Credentials  []admin.Credential     `json:"credentials"`
 }
 
 func newIdentityShowCommand(p *program) *cobra.Command {

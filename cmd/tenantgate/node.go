@@ -41,6 +41,7 @@ type node struct {
 	metrics  *record.Metrics
 	records  *record.Log
 	proxy    *proxy.Server
+	switches *switchRecorder
 	admin    *adminService
 	front    *listeners
 
@@ -124,6 +125,7 @@ func (n *node) openDataPlane(cfg *Config) error {
 	}
 	n.tokens = &token.Engine{Logger: n.log, Observe: n.observeFetch}
 	n.watch(n.gatherer)
+	n.switches = newSwitchRecorder(n)
 	n.boundMemory(cfg)
 	n.proxy = proxy.New(proxy.Config{
 		Registry:       n.registry,
@@ -134,6 +136,7 @@ func (n *node) openDataPlane(cfg *Config) error {
 		Metrics:        n.metrics,
 		Logger:         n.log,
 		Limits:         cfg.Limits.forProxy(),
+		Switched:       n.switches.take,
 	})
 	return nil
 }
@@ -163,6 +166,9 @@ func (n *node) close() error {
 	}
 	if n.tokens != nil {
 		n.tokens.Close()
+	}
+	if n.switches != nil {
+		n.switches.close()
 	}
 	if n.records != nil {
 		errs = append(errs, n.records.Close())

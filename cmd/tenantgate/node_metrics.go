@@ -22,6 +22,7 @@ func (n *node) watch(registry prometheus.Registerer) {
 		return enabled, disabled
 	})
 	n.metrics.WatchCertificates(n.expiries)
+	n.metrics.WatchCredentials(n.credentialEnds, func() map[string]int { return n.proxy.Fallbacks() })
 	n.metrics.WatchTokens(n.tokenStates)
 	n.metrics.WatchTenants(func() []record.TenantState { return n.proxy.TenantStates() })
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

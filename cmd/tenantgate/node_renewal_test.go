@@ -17,6 +17,7 @@ import (
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy/admin"
 )
 
 // aged is a keyless credential of a certificate that has lived nine tenths of its life.
@@ -77,7 +78,7 @@ func TestServeRenewsWhatIsDue(t *testing.T) {
 	done := make(chan int)
 	go func() { done <- run(ctx, []string{"serve", "-c", path}, strings.NewReader(""), io.Discard, io.Discard) }()
 	client := socketClient(cfg.Admin.Socket)
-	var list []identity.Credential
+	var list []admin.Credential
 	for end := time.Now().Add(20 * time.Second); len(list) < 2 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		list, err = client.Credentials(t.Context(), "erp")
 	}

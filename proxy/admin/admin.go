@@ -43,6 +43,8 @@ type Server struct {
 	Ready func(context.Context) []Check
 	// TokenEndpoint returns the token endpoint that a credential's issuer was found to have, "" when that is not known. nil knows none.
 	TokenEndpoint func(credentialID string) string
+	// CredentialUses says how credentials stand on this node, in their order; nil knows nothing.
+	CredentialUses func([]*identity.Credential) []CredentialUse
 	// Metrics serves /metrics; nil is 404.
 	Metrics http.Handler
 	// Logger is told of requests that were refused for their sender and of those that failed; nil discards it.

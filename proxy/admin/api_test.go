@@ -81,6 +81,10 @@ func objectsFromAddToRemove(t *testing.T, h *house) {
 	if stored, ok := h.registry.Snapshot().Credential(credential.ID); !ok || stored.Secret.Reveal() != "s3cret" {
 		t.Error("the secret is not in the registry")
 	}
+	end := time.Date(2031, 6, 30, 0, 0, 0, 0, time.UTC)
+	if got, err := c.SetCredentialEnd(ctx, credential.ID, end); err != nil || !got.NotAfter.Equal(end) || got.ClientID != "sb-1" {
+		t.Errorf("SetCredentialEnd: %+v %v", got, err)
+	}
 	issued := h.issue("erp")
 	if got, err := c.Certificate(ctx, issued.Serial); err != nil || got.Fingerprint != issued.Fingerprint || got.Identity != "erp" {
 		t.Errorf("Certificate: %+v %v", got, err)
@@ -103,7 +107,7 @@ func objectsFromAddToRemove(t *testing.T, h *house) {
 	wantError(t, c.RemoveTenant(ctx, "acme"), 404, "acme")
 
 	want := []string{"tenant.add acme", "route.add orders", "identity.add erp", "tenant.set acme", "tenant.set acme", "route.set orders", "identity.set erp",
-		"identity.disable erp", "identity.enable erp", "credential.add " + credential.ID, "certificate.issue " + issued.Serial, "identity.remove erp",
+		"identity.disable erp", "identity.enable erp", "credential.add " + credential.ID, "credential.set " + credential.ID, "certificate.issue " + issued.Serial, "identity.remove erp",
 		"route.remove orders", "tenant.remove acme"}
 	var got []string
 	for _, r := range h.changes() {

@@ -206,7 +206,7 @@ func (p *checkPlan) try(ctx context.Context, s *Server, c *identity.Credential) 
 		return refuse(check.Fail, err.Error(), "add the credential anew: credential add "+c.Identity+" "+p.tenant.Name)
 	}
 	shown := p.tenant.ClientCertificate == identity.ShowCredential
-	client := check.Client{Way: way, Created: c.Created, NotAfter: c.NotAfter, BaseURL: p.tenant.BaseURL, Shown: shown, Routes: p.routes(holder), Probe: p.probe}
+	client := check.Client{Way: way, NotAfter: c.NotAfter, WarnFrom: c.WarnFrom(), BaseURL: p.tenant.BaseURL, Shown: shown, Routes: p.routes(holder), Probe: p.probe}
 	done.Steps, done.Claims = client.Try(ctx, s.Tokens)
 	if shown {
 		done.Steps = append(done.Steps, way.Reach(ctx)...)

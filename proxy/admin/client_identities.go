@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/tenantgate/tenantgate/identity"
 )
@@ -70,14 +71,24 @@ func (c *Client) RemoveIdentity(ctx context.Context, name string, cascade bool) 
 	return err
 }
 
-// Credentials lists the credentials of an identity, by tenant, the newest first.
-func (c *Client) Credentials(ctx context.Context, name string) ([]identity.Credential, error) {
-	return do[[]identity.Credential](ctx, c, "GET", address("identities", name, "credentials"), nil)
+// Credentials lists the credentials of an identity, by tenant, the newest first, and how they stand on the node that answers.
+func (c *Client) Credentials(ctx context.Context, name string) ([]Credential, error) {
+	return do[[]Credential](ctx, c, "GET", address("identities", name, "credentials"), nil)
 }
 
-// Credential returns one credential, without its secret.
-func (c *Client) Credential(ctx context.Context, id string) (identity.Credential, error) {
-	return do[identity.Credential](ctx, c, "GET", address("credentials", id), nil)
+// AllCredentials lists the credentials of all identities by id. expiring narrows that: "soon" to those that warnings are given for, a duration such as "720h" to
+// those that end within it or have ended; "" does not.
+func (c *Client) AllCredentials(ctx context.Context, expiring string) ([]Credential, error) {
+	q := url.Values{}
+	if expiring != "" {
+		q.Set("expiring", expiring)
+	}
+	return list(ctx, c, address("credentials"), q, func(c *Credential) string { return c.ID })
+}
+
+// Credential returns one credential, without its secret, and how it stands on the node that answers.
+func (c *Client) Credential(ctx context.Context, id string) (Credential, error) {
+	return do[Credential](ctx, c, "GET", address("credentials", id), nil)
 }
 
 // Registration returns what to register at the vendor for a credential, and where its tokens come from.
@@ -86,8 +97,17 @@ func (c *Client) Registration(ctx context.Context, id string) (Registration, err
 }
 
 // AddCredential gives an identity a credential and returns it as stored, without its secret.
-func (c *Client) AddCredential(ctx context.Context, name string, r CredentialRequest) (identity.Credential, error) {
-	return do[identity.Credential](ctx, c, "POST", address("identities", name, "credentials"), r)
+func (c *Client) AddCredential(ctx context.Context, name string, r CredentialRequest) (Credential, error) {
+	return do[Credential](ctx, c, "POST", address("identities", name, "credentials"), r)
+}
+
+// SetCredentialEnd notes when a secret ends; zero is not known.
+func (c *Client) SetCredentialEnd(ctx context.Context, id string, end time.Time) (Credential, error) {
+	changes := map[string]any{"not_after": nil}
+	if !end.IsZero() {
+		changes["not_after"] = end
+	}
+	return do[Credential](ctx, c, "PATCH", address("credentials", id), changes)
 }
 
 // RemoveCredential removes a credential and its secret.

@@ -7,14 +7,6 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/token"
 )
 
-func listCredentials(s *Server, c *call) (any, error) {
-	snapshot := s.Registry.Snapshot()
-	if _, ok := snapshot.Identity(c.name); !ok {
-		return nil, absent(identity.ObjectIdentity, c.name)
-	}
-	return append([]*identity.Credential{}, snapshot.IdentityCredentials(c.name)...), nil
-}
-
 // addCredential stores a credential. Its secret goes into the registry, sealed, and neither into the answer nor into the change record:
 // both are made of identity.Credential, whose secret has no JSON.
 func addCredential(s *Server, c *call) (any, error) {
@@ -31,8 +23,11 @@ func addCredential(s *Server, c *call) (any, error) {
 		credential, err = tx.AddCredential(c.Context(), credential)
 		return act{credential.ID, credential}, err
 	})
+	if err != nil {
+		return nil, err
+	}
 	c.header.Set("Location", "/v1/credentials/"+credential.ID)
-	return credential, err
+	return s.withUse([]*identity.Credential{&credential})[0], nil
 }
 
 // readCredential reads the body. The key is nil unless it was made here.
@@ -110,4 +105,32 @@ func withServiceKey(c identity.Credential, q CredentialRequest, raw json.RawMess
 		c.TokenURL = "" // it names the endpoint, and not the service key
 	}
 	return c, nil
+}
+
+// setCredential notes when a secret ends.
+func setCredential(s *Server, c *call) (any, error) {
+	patch, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	var stored identity.Credential
+	err = s.change(c, identity.ObjectCredential, "set", func(tx *identity.Tx) (act, error) {
+		before, err := tx.Credential(c.name)
+		if err != nil {
+			return act{}, err
+		}
+		wanted, err := merge(CredentialEnd{before.NotAfter}, patch)
+		if err != nil {
+			return act{}, err
+		}
+		if stored, err = tx.SetCredentialEnd(c.Context(), c.name, wanted.NotAfter); err != nil {
+			return act{}, err
+		}
+		changed, err := differences(before, stored)
+		return act{c.name, changed}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.withUse([]*identity.Credential{&stored})[0], nil
 }

@@ -90,6 +90,7 @@ func (h *house) server(actor func(*http.Request) (string, error)) *admin.Server 
 	return &admin.Server{
 		Tokens: &h.tokens, Way: way,
 		Registry: h.registry, CA: h.pki.CA, DB: h.db, Actor: actor, Logger: slog.New(slog.NewTextHandler(h.log, nil)),
+		CredentialUses: states,
 		Ready: func(context.Context) []admin.Check {
 			if h.checks == nil {
 				return nil

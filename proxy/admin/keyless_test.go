@@ -17,7 +17,7 @@ import (
 )
 
 // keyless adds a credential whose key is made by the server.
-func (h *house) keyless(style string, change ...func(*admin.CredentialRequest)) identity.Credential {
+func (h *house) keyless(style string, change ...func(*admin.CredentialRequest)) admin.Credential {
 	h.t.Helper()
 	q := admin.CredentialRequest{Tenant: "acme", ClientID: "sb", AuthStyle: style, Keyless: true}
 	for _, f := range change {

@@ -130,6 +130,12 @@ type CredentialCheck struct {
 	Claims *check.Claims `json:"claims,omitempty"`
 }
 
+// CredentialEnd is the body of PATCH /v1/credentials/{id}: what can be changed of a credential.
+type CredentialEnd struct {
+	// NotAfter is when the secret ends; zero when that is not known. A certificate's cannot be changed.
+	NotAfter time.Time `json:"not_after,omitzero"`
+}
+
 // RevocationRequest is the body of POST /v1/certificates/{serial}/revoke.
 type RevocationRequest struct {
 	// Reason is unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation or privilegeWithdrawn (RFC 5280,

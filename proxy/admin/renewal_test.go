@@ -29,7 +29,7 @@ type nodes struct {
 	registries []*identity.Registry
 	renewals   []*admin.Renewal
 	ahead      atomic.Int64 // of the real clock
-	first      identity.Credential
+	first      admin.Credential
 	end        time.Time // of the intermediate
 }
 

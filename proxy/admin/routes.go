@@ -49,7 +49,9 @@ var endpoints = []endpoint{
 
 	{"GET", "identities/{name}/credentials", 200, nil, listCredentials},
 	{"POST", "identities/{name}/credentials", 201, nil, addCredential},
-	{"GET", "credentials/{id}", 200, nil, one(identity.ObjectCredential, (*identity.Snapshot).Credential)},
+	{"GET", "credentials", 200, append([]string{"expiring"}, paging...), listAllCredentials},
+	{"GET", "credentials/{id}", 200, nil, showCredential},
+	{"PATCH", "credentials/{id}", 200, nil, setCredential},
 	{"DELETE", "credentials/{id}", 204, nil, removeCredential},
 	{"GET", "credentials/{id}/registration", 200, nil, showRegistration},
 

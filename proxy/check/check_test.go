@@ -55,7 +55,7 @@ func newSite(t *testing.T, sim *tenantsim.Sim) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.client = check.Client{BaseURL: sim.BaseURL(), Created: time.Now(), Way: check.Way{
+	s.client = check.Client{BaseURL: sim.BaseURL(), Way: check.Way{
 		Address: u.Host, TLS: &tls.Config{RootCAs: roots, ServerName: u.Hostname(), NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12},
 		Dial:       (&net.Dialer{}).DialContext,
 		Credential: token.Credential{ID: "c1", TokenURL: sim.TokenURL(), Style: token.Body, ClientID: "sb-erp", Secret: token.NewSecret(secret), RootCAs: roots},
@@ -228,7 +228,7 @@ func TestWhatWorksAndIsOddIsAWarning(t *testing.T) {
 		"bound and not shown": {func(s *site) { s.certificate() }, check.StepTokenBinding, "connections to the tenant show none", "--client-certificate credential"},
 		"ends soon": {func(s *site) {
 			s.client.NotAfter = time.Now().Add(5 * 24 * time.Hour)
-			s.client.Created = time.Now().Add(-360 * 24 * time.Hour)
+			s.client.WarnFrom = time.Now().Add(-time.Hour)
 		}, check.StepCredential, "in 4 days", "make a new key"},
 		"a path of another host": {func(s *site) {
 			s.client.BaseURL = "https://a.it-cpi018-rt.cfapps.eu10.hana.ondemand.com"

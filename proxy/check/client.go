@@ -18,8 +18,8 @@ import (
 // Client is a credential to try, and what is known around it.
 type Client struct {
 	Way Way
-	// Created is when the credential was added, NotAfter when its secret or certificate ends; zero when that is not known.
-	Created, NotAfter time.Time
+	// NotAfter is when its secret or certificate ends, WarnFrom from when on that is near; zero when it is not known.
+	NotAfter, WarnFrom time.Time
 	// BaseURL is the tenant's.
 	BaseURL string
 	// Shown says that connections to the tenant show the credential's certificate.
@@ -112,10 +112,6 @@ func (t *trail) reached() bool {
 func (c *Client) credential(now time.Time) Step {
 	cred := &c.Way.Credential
 	s := Step{Name: StepCredential, State: OK, Detail: "client " + clean(cred.ClientID, 120) + " authenticates by " + string(cred.Style)}
-	notBefore := c.Created
-	if cred.Certificate != nil && cred.Certificate.Leaf != nil {
-		notBefore = cred.Certificate.Leaf.NotBefore
-	}
 	left := c.NotAfter.Sub(now)
 	switch {
 	case c.NotAfter.IsZero():
@@ -123,9 +119,9 @@ func (c *Client) credential(now time.Time) Step {
 	case left <= 0:
 		s.State, s.Detail = Fail, s.Detail+"; it ended on "+day(c.NotAfter)
 		s.Hint = "make a new key at the vendor and add it: credential add"
-	case left < token.RenewBefore(c.NotAfter.Sub(notBefore)):
+	case !now.Before(c.WarnFrom):
 		s.State, s.Detail = Warn, s.Detail+fmt.Sprintf("; it ends on %s, in %d days", day(c.NotAfter), int(left.Hours()/24))
-		s.Hint = "make a new key at the vendor and add it beside this one: credential add"
+		s.Hint = "make a new key at the vendor and have it take this one's place: credential rotate"
 	default:
 		s.Detail += "; until " + day(c.NotAfter)
 	}

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/tenantgate/tenantgate/internal/outside"
 	"github.com/tenantgate/tenantgate/proxy/check"
@@ -60,7 +59,7 @@ func TestOIDCProviderIsChecked(t *testing.T) {
 			if c.cred.Issuer == "" {
 				c.cred.TokenURL = p.TokenURL
 			}
-			client := check.Client{BaseURL: "https://tenant.example.com", Created: time.Now(), Way: check.Way{Address: u.Host, TLS: &tls.Config{RootCAs: p.Roots},
+			client := check.Client{BaseURL: "https://tenant.example.com", Way: check.Way{Address: u.Host, TLS: &tls.Config{RootCAs: p.Roots},
 				Dial: (&net.Dialer{}).DialContext, Credential: c.cred}}
 			steps, _ := client.Try(t.Context(), e)
 			if got := find(steps, c.step); check.Worst(steps) != c.state || !strings.Contains(got.Detail, c.detail) {

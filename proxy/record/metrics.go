@@ -30,6 +30,7 @@ type Metrics struct {
 	handshakes    *prometheus.CounterVec   // result
 	connections   prometheus.Gauge
 	cut           *prometheus.CounterVec // outcome
+	switches      *prometheus.CounterVec // tenant, to
 
 	handles atomic.Pointer[map[handleKey]*handle] // copied on write, so that Observe reads it without a lock
 
@@ -66,11 +67,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		handshakes:      counter("tls_handshakes_total", "TLS handshakes of callers by result.", "result"),
 		connections:     prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "connections_open", Help: "Open connections of callers."}),
 		cut:             counter("connections_cut_total", "Connections that were ended because of what the caller sent on them, by outcome.", "outcome"),
+		switches:        counter("credential_switches_total", "Changes from one credential of an identity to its other one: to the newer, or back to the older.", "tenant", "to"),
 	}
 	empty := make(map[handleKey]*handle)
 	m.handles.Store(&empty)
 	reg.MustRegister(m.requests, m.duration, m.tokenWait, m.tenantDuration, m.bytes, m.tenantResponses, m.retries,
-		m.tokenFetches, m.tokenDuration, m.handshakes, m.connections, m.cut, buildInfo())
+		m.tokenFetches, m.tokenDuration, m.handshakes, m.connections, m.cut, m.switches, buildInfo())
 	return m
 }
 
@@ -145,4 +147,16 @@ func (m *Metrics) TokenFetch(tenant, result string, d time.Duration) {
 	}
 	m.tokenFetches.WithLabelValues(tenant, result).Inc()
 	m.tokenDuration.WithLabelValues(tenant).Observe(d.Seconds())
+}
+
+// CredentialSwitched counts a change between the two credentials of an identity for a tenant.
+func (m *Metrics) CredentialSwitched(tenant string, fallback bool) {
+	if m == nil {
+		return
+	}
+	to := "newer"
+	if fallback {
+		to = "older"
+	}
+	m.switches.WithLabelValues(tenant, to).Inc()
 }

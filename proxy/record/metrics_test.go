@@ -120,6 +120,14 @@ func TestWatchersAreBoundedByTenantAndKind(t *testing.T) {
 			{Kind: "client", NotAfter: now.Add(-time.Hour)}, {Kind: "client", NotAfter: next}, {Kind: "client", NotAfter: now.Add(300 * 24 * time.Hour)},
 		})
 	})
+	m.WatchCredentials(func() iter.Seq[record.CredentialEnd] {
+		return slices.Values([]record.CredentialEnd{
+			{Tenant: "acme", NotAfter: now.Add(-time.Hour), NeedsSuccessor: true}, {Tenant: "acme", NotAfter: next, NeedsSuccessor: true},
+			{Tenant: "acme", NotAfter: now.Add(9000 * time.Hour)}, {Tenant: "endless"},
+		})
+	}, func() map[string]int { return map[string]int{"endless": 2} })
+	m.CredentialSwitched("acme", false)
+	m.CredentialSwitched("acme", true)
 	m.WatchIdentities(func() (int, int) { return 3, 1 })
 	m.WatchTenants(func() []record.TenantState {
 		return []record.TenantState{{Tenant: "acme", InFlight: 4}, {Tenant: "dead", BreakerOpen: true}}
@@ -131,6 +139,13 @@ func TestWatchersAreBoundedByTenantAndKind(t *testing.T) {
 		`tenantgate_certificates{days="90",kind="client"}`:                   0,
 		`tenantgate_certificates{days="more",kind="client"}`:                 1,
 		`tenantgate_certificate_expiry_timestamp_seconds_min{kind="client"}`: float64(next.Unix()),
+		`tenantgate_credential_expiry_timestamp_seconds_min{tenant="acme"}`:  float64(next.Unix()),
+		`tenantgate_credentials_expiring{tenant="acme"}`:                     2,
+		`tenantgate_credentials_expiring{tenant="endless"}`:                  0,
+		`tenantgate_credentials_fallback{tenant="acme"}`:                     0,
+		`tenantgate_credentials_fallback{tenant="endless"}`:                  2,
+		`tenantgate_credential_switches_total{tenant="acme",to="newer"}`:     1,
+		`tenantgate_credential_switches_total{tenant="acme",to="older"}`:     1,
 		`tenantgate_identities{state="enabled"}`:                             3,
 		`tenantgate_identities{state="disabled"}`:                            1,
 		`tenantgate_tenant_breaker_open{tenant="acme"}`:                      0,
@@ -175,6 +190,8 @@ func TestNoMetricsIsNoFault(t *testing.T) {
 	m.TokenFetch("acme", "ok", time.Second)
 	m.WatchTokens(nil)
 	m.WatchCertificates(nil)
+	m.WatchCredentials(nil, nil)
+	m.CredentialSwitched("", true)
 	m.WatchIdentities(nil)
 	m.WatchTenants(nil)
 }

@@ -30,6 +30,7 @@ type Client struct {
 // registered is a client with its state. Guarded by Sim.mu.
 type registered struct {
 	Client
+	secrets  []string  // beside Client.Secret
 	newRoles []string  // acts from rolesAt on
 	rolesAt  time.Time // zero: nothing is due
 	failures int       // failed log-ons in a row
@@ -60,6 +61,29 @@ func (s *Sim) RemoveClient(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.clients, id)
+}
+
+// AddSecret gives a client another secret beside those that it has, as a second service key or a second client secret does.
+func (s *Sim) AddSecret(id, secret string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.clients[id]; r != nil {
+		r.secrets = append(r.secrets, secret)
+	}
+}
+
+// RemoveSecret takes a secret away from a client. What was obtained with it stays valid, as it does on a real tenant until it expires.
+func (s *Sim) RemoveSecret(id, secret string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.clients[id]
+	if r == nil {
+		return
+	}
+	if r.Secret == secret {
+		r.Secret = ""
+	}
+	r.secrets = slices.DeleteFunc(r.secrets, func(other string) bool { return other == secret })
 }
 
 // SetRoles changes a client's roles; new tokens carry them after Switches.RoleDelay.

@@ -29,7 +29,7 @@ type Trial struct {
 }
 
 // Try makes one token request with a credential, beside the sources and with the same law: one request of a client at a time, none while it
-// is held or its server left alone, and a refusal counts. A trace in the context (net/http/httptrace) sees its connection.
+// is held or its server has asked to be left alone, and a refusal counts. A trace in the context (net/http/httptrace) sees its connection.
 func (e *Engine) Try(ctx context.Context, c Credential) Trial {
 	s := e.Source(c)
 	select {
@@ -74,7 +74,8 @@ func (s *Source) tryable(now instant) *Error {
 	if s.dropped {
 		return s.refuse()
 	}
-	if err := s.backoff.holds(now); err != nil {
+	// A pause of our own is for callers, who come in numbers; whoever looks into a failure gets his one request, unless the server has asked for quiet.
+	if err := s.backoff.holds(now); err != nil && err.RetryAfter > 0 {
 		return err
 	}
 	s.fetches++
@@ -114,20 +115,3 @@ func noticed(ctx context.Context, res *http.Response) {
 // MissingScopes returns which of the requested scopes were not granted. Both are separated by spaces. A granted scope counts when it is the same but for the
 // name of the application in front (TENANTS.md 3.6).
 func MissingScopes(requested, granted string) []string { return missingScopes(requested, granted) }
-
-// RenewBefore is how long before its end a secret or certificate that lives for life should be replaced: the thresholds at which the vendor's own services
-// renew theirs (TENANTS.md 5.1). It is a month when the life is not known.
-func RenewBefore(life time.Duration) time.Duration {
-	const day = 24 * time.Hour
-	switch {
-	case life <= 0 || life >= 155*day:
-		return 30 * day
-	case life >= 32*day:
-		return 7 * day
-	case life >= 15*day:
-		return 3 * day
-	case life >= 2*day:
-		return day
-	}
-	return 12 * time.Hour
-}

@@ -101,6 +101,7 @@ type State struct {
 	Fetching     bool      // a request is under way
 	Fetches      uint64    // requests that were begun
 	Failures     uint64    // of these, how many gave no token
+	LastUsed     time.Time // when a token was last asked for, to the minute; zero if never
 	LastError    *Error    // of the last fetch, nil if it succeeded
 }
 
