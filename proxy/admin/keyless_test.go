@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -187,5 +189,30 @@ func TestRegistrationOfOthers(t *testing.T) {
 	var e *admin.APIError
 	if _, err := h.client.Registration(t.Context(), "none"); !errors.As(err, &e) || e.Status != 404 {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestRegistrationShowsTheDiscoveredTokenEndpoint(t *testing.T) {
+	h := build(t)
+	h.furnish()
+	c, err := h.client.AddCredential(t.Context(), "erp", admin.CredentialRequest{Tenant: "acme", ClientID: "a", Kind: identity.KindSecret, Secret: "x",
+		Issuer: "https://login.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := h.server(func(*http.Request) (string, error) { return "test", nil })
+	for _, discovered := range []string{"", "https://elsewhere.example.com/token"} {
+		server.TokenEndpoint = func(id string) string {
+			if id != c.ID {
+				t.Errorf("asked for credential %s", id)
+			}
+			return discovered
+		}
+		answer := httptest.NewRecorder()
+		server.ServeHTTP(answer, httptest.NewRequest("GET", "/v1/credentials/"+c.ID+"/registration", nil))
+		var r admin.Registration
+		if err := json.Unmarshal(answer.Body.Bytes(), &r); err != nil || r.Issuer != "https://login.example.com" || r.TokenEndpoint != discovered {
+			t.Errorf("got %s, %v", answer.Body, err)
+		}
 	}
 }

@@ -84,11 +84,11 @@ func TestDiscoveryFindsTheTokenEndpoint(t *testing.T) {
 	e := &token.Engine{}
 	defer e.Close()
 	s := e.Source(m.cred)
-	if got := s.State().Endpoint; got != "" {
+	if got := e.Endpoint(m.cred.ID); got != "" {
 		t.Errorf("before the first token the endpoint is %q", got)
 	}
 	mustToken(t, s)
-	if got := s.State().Endpoint; got != m.URL+"/token" {
+	if got := e.Endpoint(m.cred.ID); got != m.URL+"/token" {
 		t.Errorf("the endpoint is %q", got)
 	}
 	if got := m.taken(); got != "/.well-known/openid-configuration /token" {
@@ -259,7 +259,7 @@ func TestDiscoveryIsReadAgainAndKeepsTheLastGoodValue(t *testing.T) {
 		metadata.Store(&moved)
 		time.Sleep(2 * time.Minute)
 		fresh("f")
-		if got := e.Source(byIssuer("f")).State().Endpoint; got != "http://localhost/moved" {
+		if got := e.Endpoint("f"); got != "http://localhost/moved" {
 			t.Errorf("the endpoint is still %s", got)
 		}
 		if got := log.String(); strings.Count(got, "token endpoint discovered") != 2 || !strings.Contains(got, "level=WARN msg=\"token endpoint discovered\"") ||

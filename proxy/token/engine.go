@@ -79,7 +79,6 @@ type sourceKey struct{ id, scope, parameters string }
 type Fetch struct {
 	CredentialID string
 	Scope        string
-	Parameters   string        // as in Credential
 	Host         string        // host and port of the token endpoint, of the issuer where it is discovered
 	Background   bool          // no caller waited for it when it began
 	Duration     time.Duration // of the exchange
@@ -94,7 +93,6 @@ type State struct {
 	Scope        string
 	Parameters   string    // as in Credential
 	Host         string    // host and port of the token endpoint, of the issuer where it is discovered
-	Endpoint     string    // the token endpoint; "" while it is still to be discovered
 	Valid        bool      // a token is at hand
 	Obtained     time.Time // when the token at hand was asked for, zero if there is none
 	Expires      time.Time // when it ends, zero if there is none

@@ -152,7 +152,7 @@ func (s *Source) tick() {
 
 // report tells the outcome to the metrics and the log.
 func (s *Source) report(f *flight, h *held, r *reply, err *Error, took time.Duration) {
-	fetch := Fetch{CredentialID: s.cred.ID, Scope: s.cred.Scope, Parameters: s.cred.Parameters, Host: s.host, Background: f.background, Duration: took, Err: err}
+	fetch := Fetch{CredentialID: s.cred.ID, Scope: s.cred.Scope, Host: s.host, Background: f.background, Duration: took, Err: err}
 	if err == nil {
 		fetch.Lifetime, fetch.LifetimeTold = h.expires-h.obtained, r.lifetime > 0
 	}

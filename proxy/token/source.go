@@ -191,8 +191,7 @@ func (s *Source) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := State{CredentialID: s.cred.ID, Scope: s.cred.Scope, Parameters: s.cred.Parameters, Host: s.host,
-		Endpoint: s.e.discoveries.known(s.cred), Fetching: s.flight != nil,
-		Fetches: s.fetches, Failures: s.failures, LastError: s.lastError}
+		Fetching: s.flight != nil, Fetches: s.fetches, Failures: s.failures, LastError: s.lastError}
 	if used := instant(s.lastUse.Load()); used > 0 {
 		st.LastUsed = s.at(used)
 	}

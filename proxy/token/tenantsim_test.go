@@ -75,7 +75,7 @@ func TestEachVendorIsDiscovered(t *testing.T) {
 				cred.ID, cred.Style = string(style), style
 				s := e.Source(cred)
 				mustToken(t, s)
-				if got := s.State().Endpoint; (style == token.MTLS) != (got == sim.MTLSTokenURL()) {
+				if got := e.Endpoint(cred.ID); (style == token.MTLS) != (got == sim.MTLSTokenURL()) {
 					t.Errorf("%s: the endpoint is %s", style, got)
 				}
 			}
