@@ -32,6 +32,7 @@ type standing struct {
 	failed     *token.Error  // the last error; nil when the last answer was a token
 	refused    bool          // the token server does not accept it; until the next token
 	rejected   string        // why the tenant does not take it; "" when it does, or has not been asked
+	probing    bool          // a request is to find out, or has been sent to, whether the tenant takes it now
 	setbacks   int           // how often it was given up
 	since      time.Time     // when it came into use
 }

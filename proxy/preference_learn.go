@@ -28,6 +28,8 @@ const (
 	setbackMax = time.Hour
 	// rejectedMin is the first pause when it was the tenant that refused it: a role that is missing takes a person.
 	rejectedMin = 15 * time.Minute
+	// probeAgain is when another request is to probe, if none has found out whether the tenant takes it now.
+	probeAgain = time.Minute
 	// provenFor is how long a credential must have been in use for its earlier setbacks to be forgotten.
 	provenFor = time.Hour
 	// tryTimeout bounds a fetch in the background; the engine's own timeout is shorter.
@@ -82,7 +84,7 @@ func (s *standing) setback(pause time.Duration, now time.Time) {
 // accept notes that the tenant takes the newer credential.
 func (p *preferences) accept(one *pair) {
 	one.mu.Lock()
-	one.newer.rejected = ""
+	one.newer.rejected, one.newer.probing = "", false
 	one.mu.Unlock()
 	one.trial.Store(false)
 	p.settle(one)
@@ -93,8 +95,8 @@ func (p *preferences) accept(one *pair) {
 func (p *preferences) reject(one *pair, cause string) {
 	now := p.server.cfg.Now()
 	one.mu.Lock()
-	if s := one.newer; s.rejected == "" || !now.Before(s.notBefore) { // else: of one of many requests at the same time
-		s.rejected = cause
+	if s := one.newer; s.rejected == "" || s.probing { // else one of many requests at the same time
+		s.rejected, s.probing = cause, false
 		s.setback(rejectedMin, now)
 	}
 	one.mu.Unlock()
@@ -232,6 +234,7 @@ func (p *preferences) tend(one *pair) {
 	newer := one.newer
 	due := !now.Before(newer.notBefore)
 	if newer.rejected != "" && !newer.refused && due {
+		newer.probing, newer.notBefore = true, now.Add(probeAgain)
 		one.probe.Store(true)
 	}
 	again := due && (newer.source == nil || newer.refused)
