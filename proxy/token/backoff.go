@@ -51,7 +51,8 @@ func (e *Engine) pause(n int, retryAfter time.Duration) time.Duration {
 
 // client is what the sources of one credential share: the server counts failed log-ons by client, not by scope.
 type client struct {
-	gate chan struct{} // holds one element while a request of this client is under way
+	pacer *pacer // of its token server
+	line  line   // guarded by the pacer's mutex
 
 	mu       sync.Mutex // guards what follows
 	refusals int

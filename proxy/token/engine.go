@@ -46,6 +46,11 @@ type Engine struct {
 	// RefusedHold is how long such a client is held; it doubles with each further refusal, four times RefusedHold at most.
 	// It counts for all scopes of the credential together. 0 means 15 min.
 	RefusedHold time.Duration
+	// Rate is how many requests a second begin at one token server (host and port), of all credentials together. 0 means 50: XSUAA answers 60 a second and
+	// IAS 50 (TENANTS.md 2.4). A tenth of it may come ahead of its time where callers wait.
+	Rate float64
+	// InFlight bounds the requests under way at one token server. 0 means 50. Half of them are left to those for which a caller waits.
+	InFlight int
 	// RejectCooldown is how long after an eviction by [Source.Reject] no other token is evicted. 0 means 30 s.
 	RejectCooldown time.Duration
 
@@ -64,12 +69,16 @@ type Engine struct {
 	mu      sync.RWMutex // guards what follows; held for map operations only
 	base    time.Time    // the zero of all instants kept as durations; set with the first source
 	sources map[sourceKey]*Source
-	clients map[string]*client // by credential ID
+	clients map[clientKey]*client
+	pacers  map[string]*pacer // by token server
 	closed  bool
 }
 
 // sourceKey is a struct and not a joined string, so that no two pairs can meet.
 type sourceKey struct{ id, scope string }
+
+// clientKey is a credential at one token server.
+type clientKey struct{ id, host string }
 
 // Fetch describes one request to a token endpoint, for metrics. It carries no secret.
 type Fetch struct {
@@ -120,7 +129,8 @@ func (e *Engine) Source(c Credential) *Source {
 func (e *Engine) sourceLocked(key sourceKey, c Credential) (s, replaced *Source) {
 	if e.sources == nil {
 		e.sources = make(map[sourceKey]*Source)
-		e.clients = make(map[string]*client)
+		e.clients = make(map[clientKey]*client)
+		e.pacers = make(map[string]*pacer)
 		e.base = time.Now()
 	}
 	if old := e.sources[key]; old != nil {
@@ -128,22 +138,44 @@ func (e *Engine) sourceLocked(key sourceKey, c Credential) (s, replaced *Source)
 			return old, nil
 		}
 		replaced = old
-		if e.clients[c.ID] == old.client {
-			delete(e.clients, c.ID) // what was refused was another client
+		if own := (clientKey{c.ID, old.host}); e.clients[own] == old.client {
+			e.forgetClient(own) // what was refused was another client
 		}
 	}
-	cl := e.clients[c.ID]
-	if cl == nil {
-		cl = &client{gate: make(chan struct{}, 1)}
-		e.clients[c.ID] = cl
-	}
-	s = newSource(e, c, cl)
+	s = newSource(e, c, e.clientLocked(c))
 	if e.closed {
 		s.drop()
 		return s, replaced
 	}
 	e.sources[key] = s
 	return s, replaced
+}
+
+// clientLocked returns what the credential's sources share, making it if need be.
+func (e *Engine) clientLocked(c Credential) *client {
+	host := hostOf(c.TokenURL)
+	key := clientKey{c.ID, host}
+	cl := e.clients[key]
+	if cl == nil {
+		p := e.pacers[host]
+		if p == nil {
+			p = newPacer(e, host)
+			e.pacers[host] = p
+		}
+		p.users++
+		cl = &client{pacer: p}
+		e.clients[key] = cl
+	}
+	return cl
+}
+
+// forgetClient lets go of a client, and of its token server when it was the last one there. e.mu is held.
+func (e *Engine) forgetClient(key clientKey) {
+	cl := e.clients[key]
+	delete(e.clients, key)
+	if cl.pacer.users--; cl.pacer.users == 0 {
+		delete(e.pacers, key.host)
+	}
 }
 
 // Drop forgets all tokens of the credential, cancels what is under way for it and makes its sources refuse with
@@ -157,7 +189,11 @@ func (e *Engine) Drop(credentialID string) {
 			delete(e.sources, key)
 		}
 	}
-	delete(e.clients, credentialID)
+	for key := range e.clients {
+		if key.id == credentialID {
+			e.forgetClient(key)
+		}
+	}
 	e.mu.Unlock()
 	for _, s := range dropped {
 		s.drop()
@@ -187,7 +223,7 @@ func (e *Engine) Close() {
 	e.mu.Lock()
 	e.closed = true
 	sources := e.sources
-	e.sources, e.clients = nil, nil
+	e.sources, e.clients, e.pacers = nil, nil, nil
 	e.mu.Unlock()
 	for _, s := range sources {
 		s.drop()
@@ -207,4 +243,6 @@ func (e *Engine) maxLifetime() time.Duration     { return orDuration(e.MaxLifeti
 func (e *Engine) keepWarm() time.Duration        { return orDuration(e.KeepWarm, 2*time.Hour) }
 func (e *Engine) retryAfterMax() time.Duration   { return orDuration(e.RetryAfterMax, 15*time.Minute) }
 func (e *Engine) rejectCooldown() time.Duration  { return orDuration(e.RejectCooldown, 30*time.Second) }
+func (e *Engine) rate() float64                  { return cmp.Or(e.Rate, 50) }
+func (e *Engine) inFlight() int                  { return cmp.Or(e.InFlight, 50) }
 func (e *Engine) maxBody() int64                 { return cmp.Or(e.MaxBody, 1<<20) }

@@ -8,26 +8,35 @@ import (
 )
 
 // begin starts the one request of this source. s.mu is held.
-func (s *Source) begin(background bool) *flight {
-	f := &flight{done: make(chan struct{}), background: background}
+func (s *Source) begin(inBackground bool) *flight {
+	k := urgent
+	if inBackground {
+		k = background
+	}
+	f := &flight{done: make(chan struct{}), background: inBackground, ticket: &ticket{client: s.client, turn: make(chan struct{}), class: k}}
+	f.awaited.Store(!inBackground)
 	s.flight = f
 	s.nextTry.Store(int64(never))
 	go s.fly(f)
 	return f
 }
 
-// fly makes the request, one at a time per client: while a secret is wrong, each scope's request would be one more failed
-// log-on of the same client.
+// fly makes the request when it is its turn.
 func (s *Source) fly(f *flight) {
+	p := s.client.pacer
+	if now := s.now(); s.heldBack(f, now) {
+		return
+	}
+	p.join(f.ticket)
 	select {
-	case s.client.gate <- struct{}{}:
+	case <-f.ticket.turn:
 	case <-s.ctx.Done():
+		p.leave(f.ticket)
 		return // drop has answered the waiters
 	}
 	started := s.now()
-	if err := s.client.holds(started); err != nil {
-		<-s.client.gate
-		s.land(f, nil, err, started)
+	if s.heldBack(f, started) { // since it is in line
+		p.leave(f.ticket)
 		return
 	}
 	s.mu.Lock()
@@ -37,6 +46,7 @@ func (s *Source) fly(f *flight) {
 	r, err := s.e.fetch(ctx, s.cred)
 	cancel()
 	ended := s.now()
+	p.heard(s.e, f.ticket, err)
 	var h *held
 	if err == nil {
 		h = s.hold(r, started)
@@ -44,9 +54,18 @@ func (s *Source) fly(f *flight) {
 	} else {
 		err = s.client.refused(s, err, ended)
 	}
-	<-s.client.gate
+	p.leave(f.ticket)
 	err = s.land(f, h, err, ended)
 	s.report(f, h, r, err, ended-started)
+}
+
+// heldBack lands a flight whose client is held, and reports whether it was.
+func (s *Source) heldBack(f *flight, now instant) bool {
+	err := s.client.holds(now)
+	if err != nil {
+		s.land(f, nil, err, now)
+	}
+	return err != nil
 }
 
 // hold turns a reply into a token with its times, counted from the start of the request so as to err on the safe side.

@@ -49,10 +49,12 @@ type held struct {
 	expires   instant
 }
 
-// flight is one request under way and all who wait for it. token or err are set before done is closed.
+// flight is one request, in line or under way, and all who wait for it. held or err are set before done is closed.
 type flight struct {
 	done       chan struct{}
-	background bool
+	background bool // nobody waited when it began
+	ticket     *ticket
+	awaited    atomic.Bool // somebody waits
 	held       *held
 	err        *Error
 }
@@ -99,7 +101,7 @@ func (s *Source) Held() (Token, bool) {
 // wait is Token without a valid token at hand.
 func (s *Source) wait(ctx context.Context) (Token, error) {
 	if err := ctx.Err(); err != nil {
-		return Token{}, s.interrupted(err)
+		return Token{}, s.interrupted(err, nil)
 	}
 	s.mu.Lock()
 	now := s.now()
@@ -121,11 +123,14 @@ func (s *Source) wait(ctx context.Context) (Token, error) {
 		f = s.begin(false)
 	}
 	s.mu.Unlock()
+	if f.awaited.CompareAndSwap(false, true) {
+		s.client.pacer.hurry(f.ticket)
+	}
 
 	select {
 	case <-f.done:
 	case <-ctx.Done():
-		return Token{}, s.interrupted(ctx.Err())
+		return Token{}, s.interrupted(ctx.Err(), f)
 	}
 	if f.err == nil {
 		return f.held.token, nil
@@ -136,8 +141,18 @@ func (s *Source) wait(ctx context.Context) (Token, error) {
 	return Token{}, f.err
 }
 
-func (s *Source) interrupted(cause error) *Error {
-	return &Error{Step: StepWait, Host: s.host, Description: cause.Error(), cause: cause}
+// interrupted is the error of a caller who could not wait for the flight, if there was one.
+func (s *Source) interrupted(cause error, f *flight) *Error {
+	description := cause.Error()
+	if f != nil {
+		select {
+		case <-f.ticket.turn:
+			description += " while the token server was asked"
+		default:
+			description += " before the token server could be asked: others are in line, or it asked for a pause"
+		}
+	}
+	return &Error{Step: StepWait, Host: s.host, Description: description, cause: cause}
 }
 
 func (s *Source) refuse() *Error {
