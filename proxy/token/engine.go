@@ -63,8 +63,11 @@ type Engine struct {
 	Observe func(Fetch)
 	// Logger gets a line for each failure and each recovery. nil means none.
 	Logger *slog.Logger
+	// Store keeps tokens over a restart, from [Engine.Restore] on. nil means that they are kept in memory only.
+	Store *Store
 
 	lastID atomic.Uint64
+	warmUp warmUpProgress
 
 	mu      sync.RWMutex // guards what follows; held for map operations only
 	base    time.Time    // the zero of all instants kept as durations; set with the first source
@@ -72,6 +75,10 @@ type Engine struct {
 	clients map[clientKey]*client
 	pacers  map[string]*pacer // by token server
 	closed  bool
+
+	store    *Store            // nil until Restore
+	restored map[sourceKey]row // stored before the restart, and not asked for yet
+	refusals map[string][]byte // stored before the restart, sealed, by credential ID
 }
 
 // sourceKey is a struct and not a joined string, so that no two pairs can meet.
@@ -117,8 +124,9 @@ func (e *Engine) Source(c Credential) *Source {
 	if s != nil && s.cred.same(c) {
 		return s
 	}
+	saved := e.recall(key, c)
 	e.mu.Lock()
-	s, replaced := e.sourceLocked(key, c)
+	s, replaced := e.sourceLocked(key, c, saved)
 	e.mu.Unlock()
 	if replaced != nil {
 		replaced.drop()
@@ -126,13 +134,8 @@ func (e *Engine) Source(c Credential) *Source {
 	return s
 }
 
-func (e *Engine) sourceLocked(key sourceKey, c Credential) (s, replaced *Source) {
-	if e.sources == nil {
-		e.sources = make(map[sourceKey]*Source)
-		e.clients = make(map[clientKey]*client)
-		e.pacers = make(map[string]*pacer)
-		e.base = time.Now()
-	}
+func (e *Engine) sourceLocked(key sourceKey, c Credential, saved recalled) (s, replaced *Source) {
+	e.initLocked()
 	if old := e.sources[key]; old != nil {
 		if old.cred.same(c) {
 			return old, nil
@@ -140,19 +143,40 @@ func (e *Engine) sourceLocked(key sourceKey, c Credential) (s, replaced *Source)
 		replaced = old
 		if own := (clientKey{c.ID, old.host}); e.clients[own] == old.client {
 			e.forgetClient(own) // what was refused was another client
+			delete(e.refusals, c.ID)
+			if e.store != nil {
+				e.store.refusal(c.ID, nil)
+			}
+		}
+		if e.store != nil {
+			e.store.row(key, rowChange{kind: removeRow, until: time.Now()})
 		}
 	}
-	s = newSource(e, c, e.clientLocked(c))
+	s = newSource(e, c, e.clientLocked(c, saved.refusal))
 	if e.closed {
 		s.drop()
 		return s, replaced
 	}
 	e.sources[key] = s
+	delete(e.restored, key)
+	s.adopt(saved)
 	return s, replaced
 }
 
+// initLocked makes the maps, and the zero of all instants.
+func (e *Engine) initLocked() {
+	if e.sources != nil {
+		return
+	}
+	e.sources = make(map[sourceKey]*Source)
+	e.clients = make(map[clientKey]*client)
+	e.pacers = make(map[string]*pacer)
+	e.restored = make(map[sourceKey]row)
+	e.base = time.Now()
+}
+
 // clientLocked returns what the credential's sources share, making it if need be.
-func (e *Engine) clientLocked(c Credential) *client {
+func (e *Engine) clientLocked(c Credential, refusal *savedRefusal) *client {
 	host := hostOf(c.TokenURL)
 	key := clientKey{c.ID, host}
 	cl := e.clients[key]
@@ -164,6 +188,7 @@ func (e *Engine) clientLocked(c Credential) *client {
 		}
 		p.users++
 		cl = &client{pacer: p}
+		cl.restore(e, host, refusal)
 		e.clients[key] = cl
 	}
 	return cl
@@ -189,6 +214,12 @@ func (e *Engine) Drop(credentialID string) {
 			delete(e.sources, key)
 		}
 	}
+	for key := range e.restored {
+		if key.id == credentialID {
+			delete(e.restored, key)
+		}
+	}
+	delete(e.refusals, credentialID)
 	for key := range e.clients {
 		if key.id == credentialID {
 			e.forgetClient(key)
@@ -197,6 +228,35 @@ func (e *Engine) Drop(credentialID string) {
 	e.mu.Unlock()
 	for _, s := range dropped {
 		s.drop()
+	}
+	if e.store != nil {
+		e.store.forget(credentialID) // behind what the sources may still have saved
+	}
+}
+
+// Retain drops every credential that keep does not know, also those of before a restart that nobody has asked for yet.
+func (e *Engine) Retain(keep func(credentialID string) bool) {
+	gone := map[string]bool{}
+	note := func(id string) {
+		if _, judged := gone[id]; !judged {
+			gone[id] = !keep(id)
+		}
+	}
+	e.mu.RLock()
+	for key := range e.sources {
+		note(key.id)
+	}
+	for key := range e.restored {
+		note(key.id)
+	}
+	for id := range e.refusals {
+		note(id)
+	}
+	e.mu.RUnlock()
+	for id, drop := range gone {
+		if drop {
+			e.Drop(id)
+		}
 	}
 }
 
@@ -218,15 +278,22 @@ func (e *Engine) States() []State {
 	return states
 }
 
-// Close drops every credential for good: later sources refuse as well. It waits for nothing.
+// Close drops every credential for good: later sources refuse as well. It waits for nothing but the Store, and for that no longer than 5 s.
 func (e *Engine) Close() {
+	if e.store != nil {
+		e.touch()
+	}
 	e.mu.Lock()
+	wasOpen := !e.closed
 	e.closed = true
 	sources := e.sources
-	e.sources, e.clients, e.pacers = nil, nil, nil
+	e.sources, e.clients, e.pacers, e.restored = nil, nil, nil, nil
 	e.mu.Unlock()
 	for _, s := range sources {
 		s.drop()
+	}
+	if e.store != nil && wasOpen {
+		e.store.close()
 	}
 }
 

@@ -24,7 +24,7 @@ func (s *Source) begin(inBackground bool) *flight {
 // fly makes the request when it is its turn.
 func (s *Source) fly(f *flight) {
 	p := s.client.pacer
-	if now := s.now(); s.heldBack(f, now) {
+	if now := s.now(); s.heldBack(f, now) || s.takeOver(f) {
 		return
 	}
 	p.join(f.ticket)
@@ -50,7 +50,7 @@ func (s *Source) fly(f *flight) {
 	var h *held
 	if err == nil {
 		h = s.hold(r, started)
-		s.client.accepted()
+		s.client.accepted(s)
 	} else {
 		err = s.client.refused(s, err, ended)
 	}
@@ -74,14 +74,17 @@ func (s *Source) hold(r *reply, started instant) *held {
 	if lifetime <= 0 {
 		lifetime = s.e.defaultLifetime()
 	}
-	lifetime = min(lifetime, s.e.maxLifetime())
-	margin := min(orDuration(s.e.ExpiryMargin, 10*time.Second), lifetime/10)
+	return s.e.newHeld(r.accessToken, started, min(lifetime, s.e.maxLifetime()))
+}
+
+func (e *Engine) newHeld(value string, obtained instant, lifetime time.Duration) *held {
+	margin := min(orDuration(e.ExpiryMargin, 10*time.Second), lifetime/10)
 	return &held{
-		token:     newToken(r.accessToken, s.e.lastID.Add(1)),
-		obtained:  started,
-		refreshAt: started + s.e.refreshDelay(lifetime),
-		usable:    started + lifetime - margin,
-		expires:   started + lifetime,
+		token:     newToken(value, e.lastID.Add(1)),
+		obtained:  obtained,
+		refreshAt: obtained + e.refreshDelay(lifetime),
+		usable:    obtained + lifetime - margin,
+		expires:   obtained + lifetime,
 	}
 }
 
@@ -116,6 +119,9 @@ func (s *Source) land(f *flight, h *held, err *Error, now instant) *Error {
 		s.current.Store(h)
 		s.nextTry.Store(int64(h.refreshAt))
 		f.held = h
+		if !f.takenOver {
+			s.save(h)
+		}
 	} else {
 		s.failures++
 		err = s.backoff.fail(s, err, now)
@@ -160,7 +166,8 @@ func (s *Source) tick() {
 		return
 	}
 	if !h.good(now) {
-		s.current.CompareAndSwap(h, nil) // a dead token has no business in memory
+		s.current.CompareAndSwap(h, nil) // a dead token has no business in memory, nor on disk
+		s.unsave(h, now)
 		return
 	}
 	if s.flight == nil && now >= instant(s.nextTry.Load()) && s.warm(now) {

@@ -20,6 +20,8 @@ type Source struct {
 	nextTry atomic.Int64         // instant from which a call nudges a refresh; never while one is under way or held back
 	lastUse atomic.Int64         // instant of the last call, to the minute
 
+	storedUse atomic.Int64 // the last use that was stored
+
 	ctx    context.Context // ends when the source is dropped
 	cancel context.CancelFunc
 
@@ -53,6 +55,7 @@ type held struct {
 type flight struct {
 	done       chan struct{}
 	background bool // nobody waited when it began
+	takenOver  bool // the token is another node's
 	ticket     *ticket
 	awaited    atomic.Bool // somebody waits
 	held       *held
@@ -198,6 +201,7 @@ func (s *Source) Reject(t Token) (retry bool) {
 	s.lastEvict = now
 	s.suspect = h
 	s.current.Store(nil)
+	s.unsave(h, now)
 	return true
 }
 
