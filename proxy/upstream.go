@@ -95,11 +95,7 @@ func (u *upstreams) forget(now *identity.Snapshot, changed identity.Changed) {
 	if !changed.All && len(changed.Identities) == 0 && len(changed.Tenants) == 0 && len(changed.Credentials) == 0 {
 		return
 	}
-	for _, s := range u.tokens.States() {
-		if c, ok := now.Credential(s.CredentialID); !ok || !enabled(now, c.Identity) {
-			u.tokens.Drop(s.CredentialID)
-		}
-	}
+	u.retain(now)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	m := u.pools.Load()

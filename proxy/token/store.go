@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -256,6 +257,16 @@ func (s *Store) count(counter *uint64) {
 	s.mu.Lock()
 	*counter++
 	s.mu.Unlock()
+}
+
+// Erase removes everything that is stored. It is for a Store that is not used.
+func (s *Store) Erase(ctx context.Context) error {
+	for _, statement := range []string{`DELETE FROM tokens`, `DELETE FROM token_refusals`} {
+		if _, err := s.DB.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("erasing stored tokens: %w", err)
+		}
+	}
+	return nil
 }
 
 // begin starts the writer.
