@@ -1,0 +1,70 @@
+package proxy_test
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/proxy"
+	"github.com/tenantgate/tenantgate/proxy/tenantsim"
+)
+
+// simulated is a gate with the simulated tenant "sim" behind /sim/*, and a caller.
+func simulated(t *testing.T, switches tenantsim.Switches) (*gate, *tenantsim.Sim, *client) {
+	t.Helper()
+	sim, err := tenantsim.New(tenantsim.Options{Switches: switches})
+	must(t, err)
+	t.Cleanup(func() { sim.Close() })
+	sim.AddClient(tenantsim.Client{ID: "sb-sim", Secret: "s3cret"})
+	g := newGate(t, proxy.Limits{})
+	ctx := t.Context()
+	g.change(func(tx *identity.Tx) error {
+		if _, err := tx.AddTenant(ctx, identity.Tenant{Name: "sim", BaseURL: sim.BaseURL(), TokenURL: sim.TokenURL(), AuthStyle: "body", CABundle: string(sim.CAPEM())}); err != nil {
+			return err
+		}
+		if _, err := tx.AddRoute(ctx, identity.Route{Name: "sim", Path: "/sim/*", TenantPath: "/http/*", Tenant: "sim", Role: "sim.call"}); err != nil {
+			return err
+		}
+		if _, err := tx.AddIdentity(ctx, identity.Identity{Name: "sim", Owner: "team", Roles: []string{"sim.call"}}); err != nil {
+			return err
+		}
+		_, err := tx.AddCredential(ctx, identity.Credential{Identity: "sim", Tenant: "sim", ClientID: "sb-sim", Kind: identity.KindSecret, Secret: identity.NewSecret("s3cret")})
+		return err
+	})
+	return g, sim, g.issue("sim")
+}
+
+// Older releases answer 500 to an expired token, which nobody could tell from a flow that fails: none may ever be sent.
+func TestATenantThatAnswers500ToExpiredTokensNeverSeesOne(t *testing.T) {
+	t.Parallel()
+	const lifetimes = 8
+	_, sim, c := simulated(t, tenantsim.Switches{ExpiredStatus: 500, TokenLifetime: time.Second})
+	var served, other atomic.Int64
+	var wg sync.WaitGroup
+	end := time.Now().Add(lifetimes * time.Second)
+	for range 4 {
+		wg.Go(func() {
+			for time.Now().Before(end) {
+				if a := c.get("/sim/orders"); a.status == 200 {
+					served.Add(1)
+				} else {
+					other.Add(1)
+					t.Errorf("got %+v", a)
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+	}
+	wg.Wait()
+	requests := len(sim.TokenRequests())
+	if other.Load() != 0 || requests < lifetimes || requests > 3*lifetimes {
+		t.Errorf("%d served, %d not, %d token requests over %d lifetimes; want all served, two requests a lifetime", served.Load(), other.Load(), requests, lifetimes)
+	}
+	t.Logf("%d requests over %d lifetimes of a second: %d other answers than 200, %d token requests", served.Load(), lifetimes, other.Load(), requests)
+
+	// The simulator does answer 500 when a token server claims more than is true.
+	sim.Switch(func(s *tenantsim.Switches) { s.ExpiresIn, s.TokenLifetime = "3600", 100*time.Millisecond })
+	eventually(t, "an expired token to be sent", func() bool { return c.get("/sim/orders").status == 500 })
+}
