@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -44,12 +45,21 @@ const (
 
 // ticket is one place in a line.
 type ticket struct {
-	client *client
-	turn   chan struct{} // closed when the request may be made
+	client  *client
+	turn    chan struct{} // closed when the request may be made
+	waiters atomic.Int32  // callers
 
 	class   class // these are guarded by the pacer's mutex
 	started instant
 	has     bool // its turn
+}
+
+// wanted is the class that a ticket should have.
+func (t *ticket) wanted() class {
+	if t.waiters.Load() > 0 {
+		return urgent
+	}
+	return background
 }
 
 // line is what a client has waiting. It is guarded by the pacer's mutex.
@@ -70,6 +80,7 @@ func (p *pacer) now() instant { return time.Since(p.base) }
 func (p *pacer) join(t *ticket) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	t.class = t.wanted()
 	l := &t.client.line
 	l.tickets[t.class] = append(l.tickets[t.class], t)
 	p.waiting++
@@ -77,19 +88,21 @@ func (p *pacer) join(t *ticket) {
 	p.dispatch()
 }
 
-// hurry moves a ticket that is still in line to those for which a caller waits.
-func (p *pacer) hurry(t *ticket) {
+// place moves a ticket that is still in line to where it belongs: among those for which a caller waits, or among the others. It is called when a first caller
+// has come to wait, and when the last one has gone.
+func (p *pacer) place(t *ticket) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	k := t.wanted()
 	l := &t.client.line
-	i := slices.Index(l.tickets[background], t)
-	if i < 0 {
+	i := slices.Index(l.tickets[t.class], t)
+	if k == t.class || i < 0 {
 		return
 	}
-	l.tickets[background] = slices.Delete(l.tickets[background], i, i+1)
-	t.class = urgent
-	l.tickets[urgent] = append(l.tickets[urgent], t)
-	p.queue(t.client, urgent)
+	l.tickets[t.class] = slices.Delete(l.tickets[t.class], i, i+1)
+	t.class = k
+	l.tickets[k] = append(l.tickets[k], t)
+	p.queue(t.client, k)
 	p.dispatch()
 }
 
@@ -106,6 +119,9 @@ func (p *pacer) leave(t *ticket) {
 		return
 	}
 	t.has, l.busy = false, false
+	if p.throttle.probe == t {
+		p.throttle.probe = nil
+	}
 	p.inFlight--
 	for c := range classes {
 		p.queue(t.client, c)
@@ -138,6 +154,9 @@ func (p *pacer) dispatch() {
 		t := l.tickets[k][0]
 		l.queued[k], l.tickets[k], l.busy = false, l.tickets[k][1:], true
 		t.has, t.started = true, now
+		if p.throttle.trying {
+			p.throttle.probe = t
+		}
 		p.due = max(p.due, now) + p.interval
 		p.inFlight++
 		p.waiting--
@@ -166,8 +185,8 @@ func (p *pacer) next() (*client, class) {
 // most is how many requests may be in flight so that one more of the class may begin.
 func (p *pacer) most(k class) int {
 	switch {
-	case p.throttle.trying:
-		return 1
+	case p.throttle.probe != nil:
+		return 0
 	case k == background:
 		return (p.slots + 1) / 2
 	}
@@ -200,6 +219,7 @@ func (p *pacer) wake(d time.Duration) {
 type throttle struct {
 	until  instant // no request begins before
 	trying bool    // behind a pause there is one request at a time until one gets another answer
+	probe  *ticket // that one, nil if none is under way
 	times  int     // in a row
 }
 
@@ -225,6 +245,6 @@ func (p *pacer) heard(e *Engine, t *ticket, err *Error) {
 		}
 		th.until, th.trying = max(th.until, now+min(pause, longestThrottle)), true
 	case t.started >= th.until: // it was asked behind the pause
-		th.trying, th.times = false, 0
+		th.trying, th.probe, th.times = false, nil, 0
 	}
 }

@@ -184,6 +184,28 @@ func TestAHangingServerHoldsABoundedNumberOfRequestsAndNoOtherServer(t *testing.
 	})
 }
 
+func TestCallersGoBeforeThoseWhoHaveGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, e := newTokenServer(t)
+		e.InFlight, e.Rate = 4, 20
+		server.set(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var wg sync.WaitGroup
+		for n := range 500 {
+			wg.Go(func() { _, _ = e.Source(numbered(n)).Token(ctx) })
+		}
+		wg.Wait() // all have given up; their requests are in line
+		server.set(server.slow(20 * time.Millisecond))
+		time.Sleep(10 * time.Second) // those on their way have timed out
+		began := time.Now()
+		mustToken(t, e.Source(numbered(1000)))
+		if took := time.Since(began); took > 200*time.Millisecond {
+			t.Errorf("a caller waited for %v behind requests that nobody waits for any more", took)
+		}
+	})
+}
+
 func TestA429SlowsTheWholeServerAndNoTokenAtHand(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -255,6 +277,22 @@ func TestBehindA429OneRequestTriesTheServer(t *testing.T) {
 		// Those that were on their way before the first answer, then one every two seconds.
 		if got := server.count(); got > 20 {
 			t.Errorf("got %d requests within 20s, want one for each pause", got)
+		}
+	})
+}
+
+func TestBehindA429AHangingRequestOfBeforeHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, e := newTokenServer(t)
+		server.set(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		go func() { _, _ = e.Source(numbered(1)).Token(t.Context()) }()
+		synctest.Wait()
+		server.set(status(429, "", "Retry-After", "1"))
+		mustFail(t, e.Source(numbered(2)))
+		server.set(nil)
+		began := time.Now()
+		if mustToken(t, e.Source(numbered(3))); time.Since(began) != time.Second {
+			t.Errorf("a caller waited for %v, want the pause of 1s", time.Since(began))
 		}
 	})
 }

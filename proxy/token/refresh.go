@@ -7,14 +7,12 @@ import (
 	"time"
 )
 
-// begin starts the one request of this source. s.mu is held.
+// begin starts the one request of this source, for the caller that waits for it or in the background. s.mu is held.
 func (s *Source) begin(inBackground bool) *flight {
-	k := urgent
-	if inBackground {
-		k = background
+	f := &flight{done: make(chan struct{}), background: inBackground, ticket: &ticket{client: s.client, turn: make(chan struct{})}}
+	if !inBackground {
+		f.ticket.waiters.Store(1)
 	}
-	f := &flight{done: make(chan struct{}), background: inBackground, ticket: &ticket{client: s.client, turn: make(chan struct{}), class: k}}
-	f.awaited.Store(!inBackground)
 	s.flight = f
 	s.nextTry.Store(int64(never))
 	go s.fly(f)

@@ -176,7 +176,7 @@ func (s *Source) takeOver(f *flight) bool {
 	if st == nil || !st.Shared {
 		return false
 	}
-	t, r := st.glance(s.ctx, s.key(), f.awaited.Load())
+	t, r := st.glance(s.ctx, s.key(), f.awaited())
 	now, fingerprint := s.now(), s.cred.fingerprint()
 	if r != nil && r.fingerprint == fingerprint {
 		if s.client.restore(s.e, s.host, r); s.heldBack(f, now) {
@@ -187,7 +187,7 @@ func (s *Source) takeOver(f *flight) bool {
 		return false
 	}
 	h := s.e.held(t, time.Now())
-	if h == nil || now >= h.refreshAt && !f.awaited.Load() || !s.newer(h) {
+	if h == nil || now >= h.refreshAt && !f.awaited() || !s.newer(h) {
 		return false
 	}
 	f.takenOver = true

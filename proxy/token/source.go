@@ -57,10 +57,12 @@ type flight struct {
 	background bool // nobody waited when it began
 	takenOver  bool // the token is another node's
 	ticket     *ticket
-	awaited    atomic.Bool // somebody waits
 	held       *held
 	err        *Error
 }
+
+// awaited reports whether a caller waits.
+func (f *flight) awaited() bool { return f.ticket.waiters.Load() > 0 }
 
 func newSource(e *Engine, c Credential, cl *client) *Source {
 	s := &Source{e: e, cred: c, host: hostOf(c.TokenURL), client: cl, base: e.base, lastEvict: -1 << 62}
@@ -124,15 +126,17 @@ func (s *Source) wait(ctx context.Context) (Token, error) {
 			return Token{}, err
 		}
 		f = s.begin(false)
+	} else if f.ticket.waiters.Add(1) == 1 {
+		s.client.pacer.place(f.ticket)
 	}
 	s.mu.Unlock()
-	if f.awaited.CompareAndSwap(false, true) {
-		s.client.pacer.hurry(f.ticket)
-	}
 
 	select {
 	case <-f.done:
 	case <-ctx.Done():
+		if f.ticket.waiters.Add(-1) == 0 {
+			s.client.pacer.place(f.ticket)
+		}
 		return Token{}, s.interrupted(ctx.Err(), f)
 	}
 	if f.err == nil {
