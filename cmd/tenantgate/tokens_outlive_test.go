@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"database/sql"
 	"encoding/json"
 	"encoding/pem"
@@ -128,6 +129,25 @@ func (o *outliving) untilStored(want int) {
 	o.t.Fatalf("%d tokens in the database, want %d", o.stored(), want)
 }
 
+// ask reads what the admin socket answers to everybody.
+func (o *outliving) ask(path string) string {
+	o.t.Helper()
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(filepath.Dir(o.config), "admin.sock"))
+	}}}
+	defer client.CloseIdleConnections()
+	resp, err := client.Get("http://tenantgate" + path)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return string(b)
+}
+
 func (o *outliving) kill(server *exec.Cmd) {
 	server.Process.Kill()
 	server.Wait()
@@ -197,6 +217,17 @@ func TestAKilledServerServesOnWithItsTokensWhileTheTokenServerIsDown(t *testing.
 	}
 	if !found || !status.Ready {
 		t.Errorf("got status %s, want it ready, and to name the token server and the step", out)
+	}
+	for path, want := range map[string]string{
+		"/readyz":  `"name":"token_servers","ok":true,"warning":true,"detail":"` + host + `: failing since `,
+		"/metrics": `tenantgate_token_server_failing{server="` + host + `"} 1`,
+	} {
+		if got := o.ask(path); !strings.Contains(got, want) {
+			t.Errorf("%s lacks %s:\n%s", path, want, got)
+		}
+	}
+	if got := o.ask("/metrics"); !strings.Contains(got, `tenantgate_token_fetches_total{result="request",tenant="acme"} 1`) {
+		t.Error("/metrics does not say at which step fetching failed")
 	}
 	o.stop(server)
 }
