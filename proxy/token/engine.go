@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -205,58 +206,56 @@ func (e *Engine) forgetClient(key clientKey) {
 
 // Drop forgets all tokens of the credential, cancels what is under way for it and makes its sources refuse with
 // [ErrDropped]. It is called when a credential is changed, removed, or its identity disabled. It returns at once.
-func (e *Engine) Drop(credentialID string) {
+func (e *Engine) Drop(credentialID string) { e.drop(map[string]bool{credentialID: true}) }
+
+// Retain drops every credential that keep does not know, also those of before a restart that nobody has asked for yet.
+func (e *Engine) Retain(keep func(credentialID string) bool) {
+	judged, gone := map[string]bool{}, map[string]bool{}
+	judge := func(id string) {
+		if !judged[id] {
+			if judged[id] = true; !keep(id) {
+				gone[id] = true
+			}
+		}
+	}
+	e.mu.RLock()
+	for key := range e.sources {
+		judge(key.id)
+	}
+	for key := range e.restored {
+		judge(key.id)
+	}
+	for id := range e.refusals {
+		judge(id)
+	}
+	e.mu.RUnlock()
+	if len(gone) > 0 {
+		e.drop(gone)
+	}
+}
+
+func (e *Engine) drop(ids map[string]bool) {
 	var dropped []*Source
 	e.mu.Lock()
 	for key, s := range e.sources {
-		if key.id == credentialID {
+		if ids[key.id] {
 			dropped = append(dropped, s)
 			delete(e.sources, key)
 		}
 	}
-	for key := range e.restored {
-		if key.id == credentialID {
-			delete(e.restored, key)
-		}
-	}
-	delete(e.refusals, credentialID)
 	for key := range e.clients {
-		if key.id == credentialID {
+		if ids[key.id] {
 			e.forgetClient(key)
 		}
 	}
+	maps.DeleteFunc(e.restored, func(key sourceKey, _ row) bool { return ids[key.id] })
+	maps.DeleteFunc(e.refusals, func(id string, _ []byte) bool { return ids[id] })
 	e.mu.Unlock()
 	for _, s := range dropped {
 		s.drop()
 	}
 	if e.store != nil {
-		e.store.forget(credentialID) // behind what the sources may still have saved
-	}
-}
-
-// Retain drops every credential that keep does not know, also those of before a restart that nobody has asked for yet.
-func (e *Engine) Retain(keep func(credentialID string) bool) {
-	gone := map[string]bool{}
-	note := func(id string) {
-		if _, judged := gone[id]; !judged {
-			gone[id] = !keep(id)
-		}
-	}
-	e.mu.RLock()
-	for key := range e.sources {
-		note(key.id)
-	}
-	for key := range e.restored {
-		note(key.id)
-	}
-	for id := range e.refusals {
-		note(id)
-	}
-	e.mu.RUnlock()
-	for id, drop := range gone {
-		if drop {
-			e.Drop(id)
-		}
+		e.store.forget(ids) // behind what the sources may still have saved
 	}
 }
 

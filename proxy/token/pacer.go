@@ -129,6 +129,14 @@ func (p *pacer) leave(t *ticket) {
 	p.dispatch()
 }
 
+// pass gives a turn back in which nothing was asked, for another one to have it.
+func (p *pacer) pass(t *ticket) {
+	p.mu.Lock()
+	p.due -= p.interval
+	p.mu.Unlock()
+	p.leave(t)
+}
+
 // queue puts a client in the queue of its class if it waits for a turn and may have one.
 func (p *pacer) queue(c *client, k class) {
 	if l := &c.line; !l.busy && !l.queued[k] && len(l.tickets[k]) > 0 {

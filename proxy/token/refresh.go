@@ -22,7 +22,7 @@ func (s *Source) begin(inBackground bool) *flight {
 // fly makes the request when it is its turn.
 func (s *Source) fly(f *flight) {
 	p := s.client.pacer
-	if now := s.now(); s.heldBack(f, now) || s.takeOver(f) {
+	if s.heldBack(f, s.now()) {
 		return
 	}
 	p.join(f.ticket)
@@ -33,8 +33,8 @@ func (s *Source) fly(f *flight) {
 		return // drop has answered the waiters
 	}
 	started := s.now()
-	if s.heldBack(f, started) { // since it is in line
-		p.leave(f.ticket)
+	if s.heldBack(f, started) || s.takeOver(f) { // since it is in line
+		p.pass(f.ticket)
 		return
 	}
 	s.mu.Lock()

@@ -211,13 +211,14 @@ func (s *Source) newer(h *held) bool {
 	return true
 }
 
-// glance looks at what is stored now, but not for long: while a caller waits, only when the database did its work last time.
+// glance looks at what is stored now, if the database did its work last time, and not for long: a turn at the token server is held meanwhile.
 func (s *Store) glance(ctx context.Context, key sourceKey, awaited bool) (*savedToken, *savedRefusal) {
-	timeout := writeTimeout
+	if s.State().Failing {
+		return nil, nil // until something could be written
+	}
+	timeout := lookTimeout
 	if awaited {
-		if timeout = lookTimeout; s.State().Failing {
-			return nil, nil
-		}
+		timeout = hastyLookTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

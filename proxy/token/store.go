@@ -99,12 +99,12 @@ func (s *Store) refusal(id string, r *savedRefusal) {
 	s.nudge()
 }
 
-// forget removes everything of a credential. It returns at once.
-func (s *Store) forget(id string) {
+// forget removes everything of some credentials. It returns at once.
+func (s *Store) forget(ids map[string]bool) {
 	s.mu.Lock()
-	s.pending.forgotten[id] = true
-	maps.DeleteFunc(s.pending.rows, func(k sourceKey, _ rowChange) bool { return k.id == id })
-	delete(s.pending.refusals, id)
+	maps.Copy(s.pending.forgotten, ids)
+	maps.DeleteFunc(s.pending.rows, func(k sourceKey, _ rowChange) bool { return ids[k.id] })
+	maps.DeleteFunc(s.pending.refusals, func(id string, _ *savedRefusal) bool { return ids[id] })
 	s.mu.Unlock()
 	s.nudge()
 }
@@ -130,9 +130,10 @@ const (
 	gather = 100 * time.Millisecond
 	// atOnce bounds the rows of a transaction, so that it does not keep others waiting for long.
 	atOnce = 200
-	// writeTimeout bounds a transaction, lookTimeout a look at another node's token while a caller waits.
-	writeTimeout = 5 * time.Second
-	lookTimeout  = 200 * time.Millisecond
+	// writeTimeout bounds a transaction, the others a look at another node's token in the background, and while a caller waits.
+	writeTimeout     = 5 * time.Second
+	lookTimeout      = time.Second
+	hastyLookTimeout = 200 * time.Millisecond
 )
 
 // run writes until stop is closed, and then once more. tend is called each time that last uses are to be written.

@@ -404,7 +404,7 @@ func TestARefusedClientIsHeldOverACrashLoop(t *testing.T) {
 			n := d.start(t, server)
 			for range 3 {
 				last = mustFail(t, n.Source(credential()))
-				time.Sleep(time.Second)
+				time.Sleep(10 * time.Second)
 			}
 			n.kill()
 		}
@@ -514,6 +514,46 @@ func TestNodesShareATokenForEachLifetime(t *testing.T) {
 			t.Errorf("got %d requests after all three were refused one token, want 1", got)
 		}
 		for _, n := range nodes {
+			n.stop(t)
+		}
+	})
+}
+
+func TestNodesThatStartTogetherWarmUpEachCredentialOnce(t *testing.T) {
+	const many = 400
+	onSharedDisk(t, func(t *testing.T, d *disk, server *tokenServer) {
+		server.set(server.slow(50 * time.Millisecond))
+		first := d.start(t, server, shared, func(e *token.Engine) { e.Rate = 1e6 })
+		var wg sync.WaitGroup
+		for i := range many {
+			wg.Go(func() { mustToken(t, first.Source(numbered(i))) })
+		}
+		wg.Wait()
+		first.stop(t)
+		time.Sleep(61 * time.Minute)
+		requests := server.count()
+		nodes := []*node{d.start(t, server, shared), d.start(t, server, shared)}
+		began := time.Now()
+		for _, n := range nodes {
+			wg.Go(func() {
+				n.WarmUp(t.Context(), func(id, scope string) *token.Source {
+					c := credential()
+					c.ID, c.Scope = id, scope
+					return n.Source(c)
+				})
+			})
+		}
+		wg.Wait()
+		if got := server.count() - requests; got < many || got > many+many/4 {
+			t.Errorf("got %d requests of two nodes for %d credentials, want few twice", got, many)
+		}
+		t.Logf("two nodes warm %d credentials with %d requests in %v", many, server.count()-requests, time.Since(began))
+		for _, n := range nodes {
+			for i := range many {
+				if _, ok := n.Source(numbered(i)).Held(); !ok {
+					t.Fatalf("credential %d is not warm", i)
+				}
+			}
 			n.stop(t)
 		}
 	})

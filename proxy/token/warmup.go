@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -19,7 +20,7 @@ type WarmUpState struct {
 // warmUpWidth is how many sources are warmed up at the same time. The turns at each token server, which are fewer, go by its rate.
 const warmUpWidth = 100
 
-// WarmUp fetches or refreshes what was in use before the restart and is due, the latest used first, and returns when all is done or ctx is. Find gives the
+// WarmUp fetches or refreshes what was in use before the restart and is due, the latest used first (in any order where nodes share a Store), and returns when all is done or ctx is. Find gives the
 // source of a credential and scope, or nil where there is none any more. Callers do not wait behind it: their own fetches go first.
 func (e *Engine) WarmUp(ctx context.Context, find func(credentialID, scope string) *Source) WarmUpState {
 	list := e.lately(time.Now())
@@ -71,6 +72,10 @@ func (e *Engine) lately(wall time.Time) []sourceKey {
 	slices.SortFunc(all, func(a, b used) int {
 		return cmp.Or(b.at.Compare(a.at), cmp.Compare(a.key.id, b.key.id), cmp.Compare(a.key.scope, b.key.scope))
 	})
+	if e.store != nil && e.store.Shared {
+		// Nodes that are started together would all fetch the same tokens at the same time; in an order of its own, each finds those of the others.
+		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	}
 	keys := make([]sourceKey, len(all))
 	for i, u := range all {
 		keys[i] = u.key
