@@ -32,11 +32,11 @@ func (s *Source) fly(f *flight) {
 		p.leave(f.ticket)
 		return // drop has answered the waiters
 	}
-	started := s.now()
-	if s.heldBack(f, started) || s.takeOver(f) { // since it is in line
+	if s.heldBack(f, s.now()) || s.takeOver(f) { // since it is in line
 		p.pass(f.ticket)
 		return
 	}
+	started := s.now()
 	s.mu.Lock()
 	s.fetches++
 	s.mu.Unlock()
