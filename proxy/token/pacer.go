@@ -1,8 +1,6 @@
 package token
 
 import (
-	"context"
-	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -71,7 +69,7 @@ type line struct {
 
 func newPacer(e *Engine, host string) *pacer {
 	interval := time.Duration(float64(time.Second) / e.rate())
-	return &pacer{host: host, base: e.base, interval: interval, ahead: time.Second / 10, slots: e.inFlight()}
+	return &pacer{host: host, base: e.base, interval: interval, ahead: time.Second / 10, slots: e.inFlight(), throttle: throttle{begins: make(chan struct{})}}
 }
 
 func (p *pacer) now() instant { return time.Since(p.base) }
@@ -220,39 +218,4 @@ func (p *pacer) wake(d time.Duration) {
 		return
 	}
 	p.timer.Reset(d)
-}
-
-// throttle is what a server that answered 429 asks for. It speaks of the subaccount or the address and not of one client, so that every client waits; those
-// with a token at hand notice nothing. It is guarded by the pacer's mutex.
-type throttle struct {
-	until  instant // no request begins before
-	trying bool    // behind a pause there is one request at a time until one gets another answer
-	probe  *ticket // that one, nil if none is under way
-	times  int     // in a row
-}
-
-// longestThrottle bounds how long one client's 429 holds the others up; that client itself waits for as long as it was told, see backoff.
-const longestThrottle = time.Minute
-
-// heard notes what a request came to. The error is nil when it brought a token.
-func (p *pacer) heard(e *Engine, t *ticket, err *Error) {
-	if err != nil && errors.Is(err, context.Canceled) {
-		return // the credential was dropped meanwhile
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := p.now()
-	p.health.heard(now, err)
-	th := &p.throttle
-	switch {
-	case err != nil && err.Status == 429:
-		th.times++
-		pause := err.RetryAfter
-		if pause <= 0 {
-			pause = e.pause(th.times, 0)
-		}
-		th.until, th.trying = max(th.until, now+min(pause, longestThrottle)), true
-	case t.started >= th.until: // it was asked behind the pause
-		th.trying, th.probe, th.times = false, nil, 0
-	}
 }

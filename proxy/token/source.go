@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"math"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +60,16 @@ type flight struct {
 	ticket     *ticket
 	held       *held
 	err        *Error
+}
+
+// begun reports whether the request has had its turn.
+func (f *flight) begun() bool {
+	select {
+	case <-f.ticket.turn:
+		return true
+	default:
+		return false
+	}
 }
 
 // awaited reports whether a caller waits.
@@ -119,7 +130,12 @@ func (s *Source) wait(ctx context.Context) (Token, error) {
 		s.mu.Unlock()
 		return h.token, nil
 	}
+	until, pausing := s.client.pacer.pause()
 	f := s.flight
+	if until > 0 && (f == nil || !f.begun()) {
+		defer s.mu.Unlock()
+		return s.paused(now, until)
+	}
 	if f == nil {
 		if err := s.backoff.holds(now); err != nil {
 			s.mu.Unlock()
@@ -130,14 +146,27 @@ func (s *Source) wait(ctx context.Context) (Token, error) {
 		s.client.pacer.place(f.ticket)
 	}
 	s.mu.Unlock()
+	return s.await(ctx, f, pausing)
+}
 
-	select {
-	case <-f.done:
-	case <-ctx.Done():
-		if f.ticket.waiters.Add(-1) == 0 {
-			s.client.pacer.place(f.ticket)
+// await waits for a flight, until the caller's context ends, or the token server asks for a pause before it was asked.
+func (s *Source) await(ctx context.Context, f *flight, pausing <-chan struct{}) (Token, error) {
+	for done := false; !done; {
+		select {
+		case <-f.done:
+			done = true
+		case <-ctx.Done():
+			s.giveUp(f)
+			return Token{}, s.interrupted(ctx.Err(), f)
+		case <-pausing:
+			var until instant
+			if until, pausing = s.client.pacer.pause(); until > 0 && !f.begun() {
+				s.giveUp(f)
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return s.paused(s.now(), until)
+			}
 		}
-		return Token{}, s.interrupted(ctx.Err(), f)
 	}
 	if f.err == nil {
 		return f.held.token, nil
@@ -148,16 +177,36 @@ func (s *Source) wait(ctx context.Context) (Token, error) {
 	return Token{}, f.err
 }
 
+// giveUp takes a caller away from a flight.
+func (s *Source) giveUp(f *flight) {
+	if f.ticket.waiters.Add(-1) == 0 {
+		s.client.pacer.place(f.ticket)
+	}
+}
+
+// paused is for a caller who will not wait for as long as the token server wants to be left alone: a token that the tenant has rejected, as the rejection may
+// have been the application's own, or an error. s.mu is held.
+func (s *Source) paused(now, until instant) (Token, error) {
+	if h := s.suspect; h.good(now) {
+		s.current.Store(h)
+		s.suspect = nil
+		if s.flight == nil {
+			s.nextTry.Store(int64(until))
+		}
+		return h.token, nil
+	}
+	return Token{}, &Error{Step: StepStatus, Host: s.host, Status: http.StatusTooManyRequests, Description: "the server has told another client to wait", Until: s.at(until)}
+}
+
 // interrupted is the error of a caller who could not wait for the flight, if there was one.
 func (s *Source) interrupted(cause error, f *flight) *Error {
 	description := cause.Error()
-	if f != nil {
-		select {
-		case <-f.ticket.turn:
-			description += " while the token server was asked"
-		default:
-			description += " before the token server could be asked: others are in line, or it asked for a pause"
-		}
+	switch {
+	case f == nil:
+	case f.begun():
+		description += " while the token server was asked"
+	default:
+		description += " before the token server could be asked: others are in line, or it asked for a pause"
 	}
 	return &Error{Step: StepWait, Host: s.host, Description: description, cause: cause}
 }
@@ -195,11 +244,11 @@ func (s *Source) Reject(t Token) (retry bool) {
 	case !h.good(now):
 		// Evicted or expired: the next call brings another one, unless the server is being left alone and the next call
 		// would hand out the very same.
-		return s.flight != nil || s.backoff.holds(now) == nil
+		return s.flight != nil || !s.leftAlone(now)
 	case now-s.lastEvict < s.e.rejectCooldown():
 		return false
 	}
-	if s.flight == nil && s.backoff.holds(now) != nil {
+	if s.flight == nil && s.leftAlone(now) {
 		return false // nothing better can be had: keep it
 	}
 	s.lastEvict = now
@@ -207,6 +256,12 @@ func (s *Source) Reject(t Token) (retry bool) {
 	s.current.Store(nil)
 	s.unsave(h, now)
 	return true
+}
+
+// leftAlone reports whether the token server is not asked now. s.mu is held.
+func (s *Source) leftAlone(now instant) bool {
+	until, _ := s.client.pacer.pause()
+	return until > 0 || s.backoff.holds(now) != nil
 }
 
 // State returns what is known of the source.
