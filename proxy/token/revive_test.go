@@ -90,7 +90,7 @@ func TestAStoredTokenIsOfNoUseTo(t *testing.T) {
 				before := mustToken(t, first.Source(credential()))
 				first.stored(t)
 				cred := c.between(t, first)
-				first.kill()
+				first.kill(t)
 				second := d.start(t, server)
 				defer second.stop(t)
 				if after := mustToken(t, second.Source(cred)); after.Header() == before.Header() {

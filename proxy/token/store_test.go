@@ -69,7 +69,7 @@ func (n *node) stop(t testing.TB) {
 }
 
 // kill ends a life with whatever is on disk. The database goes first, so that nothing more is written.
-func (n *node) kill() {
+func (n *node) kill(testing.TB) {
 	n.db.Close()
 	n.Close()
 }
@@ -85,50 +85,54 @@ func (n *node) stored(t testing.TB) {
 	t.Fatal("changes are not written")
 }
 
-// onDisk runs a test in a bubble, with a database of each kind.
-func onDisk(t *testing.T, test func(t *testing.T, d *disk, server *tokenServer)) {
+// onDisk runs tests by name, each in a bubble of its own, with databases of each kind.
+func onDisk(t *testing.T, tests map[string]func(t *testing.T, d *disk, server *tokenServer)) {
 	databasetest.Each(t, func(t *testing.T, create func(testing.TB) string) {
-		d := newDisk(t, create(t))
-		synctest.Test(t, func(t *testing.T) {
-			server, _ := newTokenServer(t)
-			test(t, d, server)
-		})
+		for name, test := range tests {
+			t.Run(name, func(t *testing.T) {
+				d := newDisk(t, create(t))
+				synctest.Test(t, func(t *testing.T) {
+					server, _ := newTokenServer(t)
+					test(t, d, server)
+				})
+			})
+		}
 	})
 }
 
-func TestATokenOutlivesTheProcess(t *testing.T) {
-	for _, how := range []string{"stopped", "killed"} {
-		t.Run(how, func(t *testing.T) {
-			onDisk(t, func(t *testing.T, d *disk, server *tokenServer) {
-				first := d.start(t, server)
-				before := mustToken(t, first.Source(credential()))
-				first.stored(t)
-				if how == "killed" {
-					first.kill()
-				} else {
-					first.stop(t)
-				}
-				time.Sleep(10 * time.Minute)
-				server.set(status(500, "down"))
-				second := d.start(t, server)
-				defer second.stop(t)
-				began := time.Now()
-				after := mustToken(t, second.Source(credential()))
-				if after.Header() != before.Header() || time.Since(began) != 0 || server.count() != 1 {
-					t.Errorf("got another token, after %v and %d requests; want the old one at once", time.Since(began), server.count())
-				}
-				if st := second.States()[0]; st.Expires.Sub(st.Obtained) != time.Hour || time.Since(st.Obtained).Round(time.Second) != 10*time.Minute {
-					t.Errorf("got obtained %v, expires %v; want it ten minutes old and good for an hour", st.Obtained, st.Expires)
-				}
-				time.Sleep(49 * time.Minute)
-				if _, ok := second.Source(credential()).Held(); !ok {
-					t.Error("the token is gone before its end")
-				}
-				time.Sleep(2 * time.Minute)
-				mustFail(t, second.Source(credential()))
-			})
-		})
+func TestWhatIsStored(t *testing.T) {
+	onDisk(t, map[string]func(*testing.T, *disk, *tokenServer){
+		"a token outlives a process that is stopped":     func(t *testing.T, d *disk, s *tokenServer) { outlives(t, d, s, (*node).stop) },
+		"a token outlives a process that is killed":      func(t *testing.T, d *disk, s *tokenServer) { outlives(t, d, s, (*node).kill) },
+		"a database that fails breaks nothing":           databaseFails,
+		"a refused client is held over a crash loop":     crashLoop,
+		"a hold that has ended is forgotten when it can": holdEnds,
+	})
+}
+
+func outlives(t *testing.T, d *disk, server *tokenServer, end func(*node, testing.TB)) {
+	first := d.start(t, server)
+	before := mustToken(t, first.Source(credential()))
+	first.stored(t)
+	end(first, t)
+	time.Sleep(10 * time.Minute)
+	server.set(status(500, "down"))
+	second := d.start(t, server)
+	defer second.stop(t)
+	began := time.Now()
+	after := mustToken(t, second.Source(credential()))
+	if after.Header() != before.Header() || time.Since(began) != 0 || server.count() != 1 {
+		t.Errorf("got another token, after %v and %d requests; want the old one at once", time.Since(began), server.count())
 	}
+	if st := second.States()[0]; st.Expires.Sub(st.Obtained) != time.Hour || time.Since(st.Obtained).Round(time.Second) != 10*time.Minute {
+		t.Errorf("got obtained %v, expires %v; want it ten minutes old and good for an hour", st.Obtained, st.Expires)
+	}
+	time.Sleep(49 * time.Minute)
+	if _, ok := second.Source(credential()).Held(); !ok {
+		t.Error("the token is gone before its end")
+	}
+	time.Sleep(2 * time.Minute)
+	mustFail(t, second.Source(credential()))
 }
 
 func TestNoTokenAndNoSecretIsOnDiskInTheClear(t *testing.T) {
@@ -162,42 +166,40 @@ func TestNoTokenAndNoSecretIsOnDiskInTheClear(t *testing.T) {
 	})
 }
 
-func TestADatabaseThatFailsBreaksNothing(t *testing.T) {
-	onDisk(t, func(t *testing.T, d *disk, server *tokenServer) {
-		n := d.start(t, server)
-		mustToken(t, n.Source(numbered(0)))
-		n.stored(t)
-		if _, err := n.db.Exec(`ALTER TABLE tokens RENAME TO lost`); err != nil {
-			t.Fatal(err)
+func databaseFails(t *testing.T, d *disk, server *tokenServer) {
+	n := d.start(t, server)
+	mustToken(t, n.Source(numbered(0)))
+	n.stored(t)
+	if _, err := n.db.Exec(`ALTER TABLE tokens RENAME TO lost`); err != nil {
+		t.Fatal(err)
+	}
+	for range 60 * 60 * 2 {
+		time.Sleep(time.Second)
+		began := time.Now()
+		if mustToken(t, n.Source(numbered(0))); time.Since(began) != 0 {
+			t.Fatal("a caller waited")
 		}
-		for range 60 * 60 * 2 {
-			time.Sleep(time.Second)
-			began := time.Now()
-			if mustToken(t, n.Source(numbered(0))); time.Since(began) != 0 {
-				t.Fatal("a caller waited")
-			}
-		}
-		mustToken(t, n.Source(numbered(1)))
-		time.Sleep(10 * time.Second)
-		st := n.Store.State()
-		if !st.Failing || st.Pending != 2 || st.Failures < 3 || st.Failures > 300 {
-			t.Errorf("got state %+v, want it failing, with the two newest tokens pending", st)
-		}
-		if _, err := n.db.Exec(`ALTER TABLE lost RENAME TO tokens`); err != nil {
-			t.Fatal(err)
-		}
-		n.stored(t)
-		if st := n.Store.State(); st.Failing {
-			t.Errorf("got state %+v, want it well", st)
-		}
-		n.stop(t)
-		requests := server.count()
-		again := d.start(t, server)
-		defer again.stop(t)
-		if mustToken(t, again.Source(numbered(0))); server.count() != requests {
-			t.Error("the token that was pending is not on disk")
-		}
-	})
+	}
+	mustToken(t, n.Source(numbered(1)))
+	time.Sleep(10 * time.Second)
+	st := n.Store.State()
+	if !st.Failing || st.Pending != 2 || st.Failures < 3 || st.Failures > 300 {
+		t.Errorf("got state %+v, want it failing, with the two newest tokens pending", st)
+	}
+	if _, err := n.db.Exec(`ALTER TABLE lost RENAME TO tokens`); err != nil {
+		t.Fatal(err)
+	}
+	n.stored(t)
+	if st := n.Store.State(); st.Failing {
+		t.Errorf("got state %+v, want it well", st)
+	}
+	n.stop(t)
+	requests := server.count()
+	again := d.start(t, server)
+	defer again.stop(t)
+	if mustToken(t, again.Source(numbered(0))); server.count() != requests {
+		t.Error("the token that was pending is not on disk")
+	}
 }
 
 func TestADatabaseThatIsLockedDelaysNobody(t *testing.T) {

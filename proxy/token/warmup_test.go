@@ -24,7 +24,7 @@ func TestFiveThousandCredentialsWarmUpUnderTheServersLimit(t *testing.T) {
 		}
 		wg.Wait()
 		first.stored(t)
-		first.kill()
+		first.kill(t)
 		time.Sleep(61 * time.Minute) // all have ended
 		server.mu.Lock()
 		server.requests = nil
