@@ -136,3 +136,31 @@ func TestARefusalIsKnownToAllNodes(t *testing.T) {
 		second.stop(t)
 	})
 }
+
+func TestADatabaseThatWorksAgainIsNoticed(t *testing.T) {
+	d := newDisk(t, databasetest.SQLite(t))
+	synctest.Test(t, func(t *testing.T) {
+		server, _ := newTokenServer(t)
+		n := d.start(t, server, shared)
+		defer n.stop(t)
+		mustToken(t, n.Source(credential()))
+		n.stored(t)
+		execute := func(statement string) {
+			t.Helper()
+			if _, err := n.db.Exec(statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		execute(`ALTER TABLE tokens RENAME TO lost`)
+		server.set(status(500, "")) // nothing comes that could be stored
+		time.Sleep(31 * time.Minute)
+		if st := n.Store.State(); !st.Failing || st.Pending != 0 {
+			t.Errorf("got state %+v, want a look to have failed", st)
+		}
+		execute(`ALTER TABLE lost RENAME TO tokens`)
+		time.Sleep(2 * time.Minute)
+		if st := n.Store.State(); st.Failing {
+			t.Errorf("got state %+v, want it to work", st)
+		}
+	})
+}

@@ -220,15 +220,19 @@ func (s *Store) glance(ctx context.Context, key sourceKey, awaited bool) (*saved
 	if awaited {
 		timeout = hastyLookTimeout
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	short, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	select {
 	case s.lookups <- struct{}{}:
-	case <-ctx.Done():
+	case <-short.Done():
 		return nil, nil
 	}
-	t, r, err := s.look(ctx, key)
+	t, r, err := s.look(short, key)
 	<-s.lookups
-	s.told(err)
+	if ctx.Err() == nil { // else the credential was dropped meanwhile
+		if s.told(err); err != nil {
+			s.nudge() // to see when the database works again
+		}
+	}
 	return t, r
 }

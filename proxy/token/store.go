@@ -185,11 +185,17 @@ func (s *Store) flush() bool {
 	for {
 		batch := s.take()
 		n := batch.count()
-		if n == 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+		var err error
+		switch {
+		case n > 0:
+			err = s.write(ctx, batch)
+		case s.State().Failing:
+			_, _, err = s.look(ctx, sourceKey{}) // for nothing, to see whether it works again
+		default:
+			cancel()
 			return true
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
-		err := s.write(ctx, batch)
 		cancel()
 		s.told(err)
 		if err != nil {
@@ -248,9 +254,9 @@ func (s *Store) told(err error) {
 	switch {
 	case s.Logger == nil || !changed:
 	case err != nil:
-		s.Logger.Warn("tokens not stored: those of now are served, a restart would fetch anew", slog.String("error", err.Error()))
+		s.Logger.Warn("the database of tokens fails: those of now are served, a restart would fetch anew", slog.String("error", err.Error()))
 	default:
-		s.Logger.Info("tokens are stored again")
+		s.Logger.Info("the database of tokens works again")
 	}
 }
 
