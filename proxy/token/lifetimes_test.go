@@ -70,7 +70,8 @@ func TestNobodyWaitsAndNoDeadTokenIsSentOverTwoHundredLifetimes(t *testing.T) {
 				if got := server.count(); got > 3*lifetimes {
 					t.Errorf("got %d token requests, want about two a lifetime", got)
 				}
-				t.Logf("%d requests over %d lifetimes of %v: %d waited, %d with a dead token; %d token requests", total.Load(), lifetimes, c.lifetime, waited.Load(), dead.Load(), server.count())
+				t.Logf("%d requests over %d lifetimes of %v: %d waited, %d with a dead token; %d token requests",
+					total.Load(), lifetimes, c.lifetime, waited.Load(), dead.Load(), server.count())
 			})
 		})
 	}

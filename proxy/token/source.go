@@ -195,7 +195,8 @@ func (s *Source) paused(now, until instant) (Token, error) {
 		}
 		return h.token, nil
 	}
-	return Token{}, &Error{Step: StepStatus, Host: s.host, Status: http.StatusTooManyRequests, Description: "the server has told another client to wait", Until: s.at(until)}
+	return Token{}, &Error{Step: StepStatus, Host: s.host, Status: http.StatusTooManyRequests, Until: s.at(until),
+		Description: "the server has told another client to wait"}
 }
 
 // interrupted is the error of a caller who could not wait for the flight, if there was one.

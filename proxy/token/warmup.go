@@ -20,8 +20,9 @@ type WarmUpState struct {
 // warmUpWidth is how many sources are warmed up at the same time. The turns at each token server, which are fewer, go by its rate.
 const warmUpWidth = 100
 
-// WarmUp fetches or refreshes what was in use before the restart and is due, the latest used first (in any order where nodes share a Store), and returns when all is done or ctx is. Find gives the
-// source of a credential and scope, or nil where there is none any more. Callers do not wait behind it: their own fetches go first.
+// WarmUp fetches or refreshes what was in use before the restart and is due, the latest used first (in any order where nodes share a Store), and returns
+// when all is done or ctx is. Find gives the source of a credential and scope, or nil where there is none any more. Callers do not wait behind it: their own
+// fetches go first.
 func (e *Engine) WarmUp(ctx context.Context, find func(credentialID, scope string) *Source) WarmUpState {
 	list := e.lately(time.Now())
 	e.warmUp.set(len(list))

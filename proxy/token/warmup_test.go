@@ -62,9 +62,11 @@ func TestFiveThousandCredentialsWarmUpUnderTheServersLimit(t *testing.T) {
 		st := <-done
 		took := time.Since(began)
 		if st.Failed != 0 || st.Pending != 0 || over != 0 || server.peak() > limit || took > 110*time.Second {
-			t.Errorf("got %+v, %d answers of 429, a peak of %d requests a second, after %v; want none failed, a peak below %d, some 100s", st, over, server.peak(), took, limit)
+			t.Errorf("got %+v, %d answers of 429, a peak of %d requests a second, after %v; want none failed, a peak below %d, some 100s",
+				st, over, server.peak(), took, limit)
 		}
-		t.Logf("%d credentials warm after %v; the server saw %d requests, at most %d a second; callers meanwhile waited for %v at most", many, took, server.count(), server.peak(), longest)
+		t.Logf("%d credentials warm after %v; the server saw %d requests, at most %d a second; callers meanwhile waited for %v at most",
+			many, took, server.count(), server.peak(), longest)
 	})
 }
 
