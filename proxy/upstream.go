@@ -101,11 +101,7 @@ func (u *upstreams) forget(now *identity.Snapshot, changed identity.Changed) {
 	if !changed.All && len(changed.Identities) == 0 && len(changed.Tenants) == 0 && len(changed.Credentials) == 0 {
 		return
 	}
-	for _, s := range u.tokens.States() {
-		if c, ok := now.Credential(s.CredentialID); !ok || !enabled(now, c.Identity) {
-			u.tokens.Drop(s.CredentialID)
-		}
-	}
+	u.retain(now)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	m := u.pools.Load()
@@ -305,6 +301,11 @@ func (p *pool) scope(c *identity.Credential, routeScope string) string {
 	return cmp.Or(routeScope, c.Scope, p.tenant.Scope)
 }
 
+// parameters are what is asked for besides: those of the route before the credential's before the tenant's.
+func (p *pool) parameters(c *identity.Credential, route identity.TokenParameters) identity.TokenParameters {
+	return p.tenant.TokenParameters.With(c.TokenParameters).With(route)
+}
+
 // credential is a stored credential in the form in which tokens are fetched with it, for a scope and for what a route adds to the requests.
 func (p *pool) credential(c *identity.Credential, scope string, parameters identity.TokenParameters) (token.Credential, error) {
 	tc, err := tokenCredential(p.tenant, c)
@@ -312,7 +313,7 @@ func (p *pool) credential(c *identity.Credential, scope string, parameters ident
 		return tc, err
 	}
 	tc.Scope, tc.RootCAs = scope, p.roots
-	tc.Parameters = string(p.tenant.TokenParameters.With(c.TokenParameters).With(parameters))
+	tc.Parameters = string(p.parameters(c, parameters))
 	if p.via != nil {
 		tc.Via, tc.Dial = p.tenant.HTTPProxy, p.via.dial
 	}

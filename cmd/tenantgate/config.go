@@ -36,6 +36,7 @@ type Config struct {
 	Admin  AdminConfig  `yaml:"admin"`
 	Record RecordConfig `yaml:"record"`
 	Log    LogConfig    `yaml:"log"`
+	Tokens TokensConfig `yaml:"tokens"`
 	Limits LimitsConfig `yaml:"limits"`
 }
 
@@ -80,6 +81,19 @@ type LogConfig struct {
 
 	// Format is text or json. [restart]
 	Format string `yaml:"format"`
+}
+
+// TokensConfig is about the tokens with which tenants are called.
+type TokensConfig struct {
+	// Persist keeps tokens, encrypted, in the database, so that a restart needs no token server. false also erases those that are there. [restart]
+	Persist bool `yaml:"persist"`
+
+	// Rate is how many requests a second begin at one token server (host and port), of all credentials together. XSUAA answers 60 a second, IAS 50.
+	// Each node has its own: with several behind one address, divide. [restart]
+	Rate int `yaml:"rate"`
+
+	// InFlight bounds the requests under way at one token server. Half of them are left to those for which a caller waits. [restart]
+	InFlight int `yaml:"in_flight"`
 }
 
 // LimitsConfig bounds what a caller may cost. Connections that are open during a reload keep theirs.
@@ -183,6 +197,7 @@ func defaultConfig() Config {
 		Admin:  AdminConfig{Socket: "admin.sock", Listen: "127.0.0.1:9443"},
 		Record: RecordConfig{Access: "access.log"},
 		Log:    LogConfig{Level: "info", Format: "text"},
+		Tokens: TokensConfig{Persist: true, Rate: 50, InFlight: 50},
 		Limits: limitsConfig(proxy.DefaultLimits(), 30*time.Second),
 	}
 }
@@ -206,6 +221,8 @@ func (c *Config) validate() error {
 		{"record.access", requiredProblem(c.Record.Access)},
 		{"log.level", choiceProblem(c.Log.Level, "debug", "info", "warn", "error")},
 		{"log.format", choiceProblem(c.Log.Format, "text", "json")},
+		{"tokens.rate", countProblem(c.Tokens.Rate, 100_000)},
+		{"tokens.in_flight", countProblem(c.Tokens.InFlight, 100_000)},
 		{"limits.handshake_timeout", rangeProblem(c.Limits.HandshakeTimeout, second, 5*minute)},
 		{"limits.header_timeout", rangeProblem(c.Limits.HeaderTimeout, second, 5*minute)},
 		{"limits.idle_timeout", rangeProblem(c.Limits.IdleTimeout, second, 60*minute)},
@@ -346,6 +363,9 @@ func (c *Config) resolve(dir string) {
 	}
 }
 
+// sharedDatabase reports whether other nodes may use the database, too.
+func (c *Config) sharedDatabase() bool { return strings.HasPrefix(c.Database, "postgres") }
+
 // needRestart names the keys that differ between c and next and that SIGHUP cannot put in force.
 func (c *Config) needRestart(next *Config) []string {
 	var keys []string
@@ -364,6 +384,9 @@ func (c *Config) needRestart(next *Config) []string {
 		{"record.access", c.Record.Access != next.Record.Access},
 		{"record.unsafe_drop_when_full", c.Record.UnsafeDropWhenFull != next.Record.UnsafeDropWhenFull},
 		{"log.format", c.Log.Format != next.Log.Format},
+		{"tokens.persist", c.Tokens.Persist != next.Tokens.Persist},
+		{"tokens.rate", c.Tokens.Rate != next.Tokens.Rate},
+		{"tokens.in_flight", c.Tokens.InFlight != next.Tokens.InFlight},
 	} {
 		if k.changed {
 			keys = append(keys, k.key)

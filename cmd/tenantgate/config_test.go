@@ -77,6 +77,7 @@ func TestConfigurationErrorsNameTheLine(t *testing.T) {
 		"duplicate key":       {"listen: \":1\"\nlisten: \":2\"\n", "x.yaml:2: ", ""},
 		"bare duration":       {"limits:\n  idle_timeout: 30\n", `x.yaml:2: "30" is not a duration`, ""},
 		"bad size":            {"limits:\n  header_bytes: 32KB\n", `x.yaml:2: "32KB" is not a size`, ""},
+		"no token rate":       {"tokens:\n  rate: 0\n", "x.yaml:2: tokens.rate: 0 is not between 1 and 100000", ""},
 		"out of range":        {"limits:\n  header_bytes: 1GiB\n", "x.yaml:2: limits.header_bytes: 1GiB is not between", ""},
 		"bad address":         {"\nlisten: 8443\n", "x.yaml:2: listen: \"8443\" is not host:port", ""},
 		"bad level":           {"log:\n  level: loud\n", "x.yaml:2: log.level: \"loud\" is not one of", ""},

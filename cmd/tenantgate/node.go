@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +35,7 @@ type node struct {
 	ca       *pki.CA
 	trust    atomic.Pointer[pki.Trust]       // what client certificates must chain to; replaced whole by a reload
 	certs    atomic.Pointer[pki.ServerCerts] // our own certificates; replaced whole by a reload
+	sealer   identity.Sealer
 	tokens   *token.Engine
 	gatherer *prometheus.Registry
 	metrics  *record.Metrics
@@ -71,7 +71,7 @@ func openNode(ctx context.Context, cfg *Config, log *slog.Logger, level *slog.Le
 	if err := n.openState(ctx, cfg); err != nil {
 		return nil, err
 	}
-	if err := n.openDataPlane(cfg); err != nil {
+	if err := n.openDataPlane(ctx, cfg); err != nil {
 		return nil, err
 	}
 	n.admin = newAdminService(n)
@@ -88,6 +88,7 @@ func (n *node) openState(ctx context.Context, cfg *Config) error {
 	if err != nil {
 		return fmt.Errorf("key_file %s: %w", cfg.KeyFile, err)
 	}
+	n.sealer = sealer
 	passphrase, err := readSecretFile(cfg.CA.PassphraseFile)
 	if err != nil {
 		return err
@@ -112,7 +113,7 @@ func (n *node) openState(ctx context.Context, cfg *Config) error {
 }
 
 // openDataPlane opens records, metrics, tokens and the proxy.
-func (n *node) openDataPlane(cfg *Config) error {
+func (n *node) openDataPlane(ctx context.Context, cfg *Config) error {
 	n.gatherer = prometheus.NewRegistry()
 	n.gatherer.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.metrics = record.NewMetrics(n.gatherer)
@@ -123,7 +124,7 @@ func (n *node) openDataPlane(cfg *Config) error {
 	if err != nil {
 		return hinted(err, "record.access is %s: does its directory exist, and may this user write there?", cfg.Record.Access)
 	}
-	n.tokens = &token.Engine{Logger: n.log, Observe: n.observeFetch}
+	n.openTokens(ctx, cfg)
 	n.watch(n.gatherer)
 	n.switches = newSwitchRecorder(n)
 	n.boundMemory(cfg)
@@ -225,7 +226,7 @@ const followInterval = 300 * time.Millisecond
 // follow reads the changes of other nodes until ctx is done. A database of this process alone (SQLite) has none.
 func (n *node) follow(ctx context.Context) {
 	n.mu.Lock()
-	shared := strings.HasPrefix(n.cfg.Database, "postgres")
+	shared := n.cfg.sharedDatabase()
 	n.mu.Unlock()
 	if !shared {
 		return

@@ -24,6 +24,8 @@ func (n *node) watch(registry prometheus.Registerer) {
 	n.metrics.WatchCertificates(n.expiries)
 	n.metrics.WatchCredentials(n.credentialEnds, func() map[string]int { return n.proxy.Fallbacks() })
 	n.metrics.WatchTokens(n.tokenStates)
+	n.metrics.WatchTokenServers(n.tokenServerStates)
+	n.metrics.WatchTokenStore(n.tokenStoreState)
 	n.metrics.WatchTenants(func() []record.TenantState { return n.proxy.TenantStates() })
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "tenantgate",

@@ -107,6 +107,7 @@ func (s *supervisor) run(ctx context.Context) error {
 	go s.node.follow(followCtx)
 	go s.node.renewCredentials(followCtx)
 	go s.node.remind(followCtx)
+	go s.node.proxy.WarmUp(followCtx)
 	for {
 		select {
 		case sig := <-s.signals:

@@ -9,6 +9,7 @@ import (
 	"github.com/tenantgate/tenantgate/internal/database"
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/record"
+	"github.com/tenantgate/tenantgate/proxy/token"
 )
 
 // openDatabase opens the database by one of package database's ways and brings the tables of every package up to date.
@@ -24,6 +25,7 @@ func openDatabase(ctx context.Context, open func(context.Context, string) (*data
 		{"identity", identity.Migrations()},
 		{"pki", pki.Migrations()},
 		{"record", record.Migrations()},
+		{"token", token.Migrations()},
 	} {
 		if err := database.Migrate(ctx, db, owner.name, owner.migrations); err != nil {
 			return nil, errors.Join(err, db.Close())

@@ -36,6 +36,8 @@ var imports = map[string][]string{
 var forbidden = map[string][]string{
 	"net/http": {"proxy", "proxy/token", "proxy/record", "proxy/check", "proxy/admin", "proxy/tenantsim", "internal/outside", "cmd/tenantgate"},
 	"log":      {"proxy/tenantsim"},
+	"database/sql": {"identity", "pki", "pki/pkitest", "proxy/token", "proxy/record", "proxy/admin", "internal/database", "internal/database/databasetest",
+		"cmd/tenantgate"},
 }
 
 func TestImportsFollowTheDesign(t *testing.T) {

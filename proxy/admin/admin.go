@@ -59,8 +59,10 @@ type Check struct {
 	OK bool `json:"ok"`
 	// Warning says that the part works and wants an operator all the same. It does not make the node unready.
 	Warning bool `json:"warning,omitempty"`
-	// Detail is for administrators: /v1/status shows it, /readyz, which everybody may ask, does not.
+	// Detail is for administrators: /v1/status shows it, /readyz, which everybody may ask, does not, but for one that is Public.
 	Detail string `json:"detail,omitempty"`
+	// Public says that Detail names nothing that /metrics does not: /readyz shows it, too.
+	Public bool `json:"-"`
 }
 
 // Status is the answer of GET /v1/status.

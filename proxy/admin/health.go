@@ -30,7 +30,9 @@ func (s *Server) serveOpen(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) error {
 	ready, checks := s.checks(r.Context())
 	for i := range checks {
-		checks[i].Detail = "" // may name files and addresses
+		if !checks[i].Public {
+			checks[i].Detail = "" // may name files and addresses
+		}
 	}
 	status := http.StatusOK
 	if !ready {

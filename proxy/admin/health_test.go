@@ -10,10 +10,12 @@ import (
 func TestReadyzSaysNoWhenAPartFails(t *testing.T) {
 	h := build(t)
 	h.checks = func() []admin.Check {
-		return []admin.Check{{Name: "database", OK: true}, {Name: "record", Detail: "/var/log/access.log: no space left"}, {Name: "configuration", OK: true, Warning: true}}
+		return []admin.Check{{Name: "database", OK: true}, {Name: "record", Detail: "/var/log/access.log: no space left"}, {Name: "configuration", OK: true, Warning: true},
+			{Name: "token_servers", OK: true, Warning: true, Detail: "login.test: failing", Public: true}}
 	}
 	status, answer := h.send("GET", "/readyz", "")
-	if want := `{"ready":false,"checks":[{"name":"database","ok":true},{"name":"record","ok":false},{"name":"configuration","ok":true,"warning":true}]}`; status != 503 || strings.TrimSpace(answer) != want {
+	if want := `{"ready":false,"checks":[{"name":"database","ok":true},{"name":"record","ok":false},{"name":"configuration","ok":true,"warning":true},` +
+		`{"name":"token_servers","ok":true,"warning":true,"detail":"login.test: failing"}]}`; status != 503 || strings.TrimSpace(answer) != want {
 		t.Errorf("%d %s\nwant 503 %s", status, answer, want)
 	}
 	if status, answer := h.send("GET", "/healthz", ""); status != 200 || answer != "ok\n" {

@@ -22,6 +22,28 @@ type TenantState struct {
 	InFlight    int  // requests
 }
 
+// TokenServerState is what the metrics need to know of one token server.
+type TokenServerState struct {
+	Server   string // host and port, as configured
+	Failing  bool   // its last answer, or that there was none, is its own fault
+	Paused   bool   // it asked to be left alone
+	InFlight int    // requests
+	Waiting  int    // requests that wait for their turn
+	Affected int    // credentials whose last request failed
+	Without  int    // of these, those without a valid token
+}
+
+// TokenStoreState is what the metrics need to know of stored tokens.
+type TokenStoreState struct {
+	Failing       bool   // the last statement failed
+	Pending       int    // changes that are not written yet
+	Written       uint64 // changes
+	Failures      uint64 // statements or transactions
+	Restored      uint64 // tokens of before the restart that were put to use
+	TakenOver     uint64 // tokens of other nodes
+	WarmUpPending int    // credentials and scopes that were in use before the restart and are not warm yet
+}
+
 // Expiry is what the metrics need to know of one certificate.
 type Expiry struct {
 	Kind     string // "client", "server", "ca": a word of a fixed set
@@ -34,6 +56,53 @@ func (m *Metrics) WatchTokens(states func() []TokenState) {
 	if m != nil {
 		m.reg.MustRegister(newCollector(tokenMetrics(states)))
 	}
+}
+
+// WatchTokenServers shows how token servers stand. states is called at each scrape.
+func (m *Metrics) WatchTokenServers(states func() []TokenServerState) {
+	if m == nil {
+		return
+	}
+	failing := desc("token_server_failing", "1 while requests for tokens fail for the server's own fault.", "server")
+	paused := desc("token_server_paused", "1 while the server has asked to be left alone (429).", "server")
+	inFlight := desc("token_server_requests_in_flight", "Requests for tokens that are under way.", "server")
+	waiting := desc("token_server_requests_waiting", "Requests for tokens that wait for their turn.", "server")
+	affected := desc("token_server_credentials_affected", "Credentials whose last request for a token failed.", "server")
+	without := desc("token_server_credentials_without_token", "Credentials whose last request for a token failed and whose token has ended.", "server")
+	m.reg.MustRegister(newCollector([]*prometheus.Desc{failing, paused, inFlight, waiting, affected, without}, func(emit emitter) {
+		for _, s := range states() {
+			emit(failing, prometheus.GaugeValue, truth(s.Failing), s.Server)
+			emit(paused, prometheus.GaugeValue, truth(s.Paused), s.Server)
+			emit(inFlight, prometheus.GaugeValue, float64(s.InFlight), s.Server)
+			emit(waiting, prometheus.GaugeValue, float64(s.Waiting), s.Server)
+			emit(affected, prometheus.GaugeValue, float64(s.Affected), s.Server)
+			emit(without, prometheus.GaugeValue, float64(s.Without), s.Server)
+		}
+	}))
+}
+
+// WatchTokenStore shows what becomes of stored tokens. state is called at each scrape.
+func (m *Metrics) WatchTokenStore(state func() TokenStoreState) {
+	if m == nil {
+		return
+	}
+	failing := desc("token_store_failing", "1 while tokens cannot be stored: they are served, and a restart would fetch them anew.")
+	pending := desc("token_store_pending", "Changes of tokens that are not stored yet.")
+	written := desc("token_store_written_total", "Changes of tokens that were stored.")
+	failures := desc("token_store_failures_total", "Attempts to store tokens, or to look for another node's, that failed.")
+	restored := desc("tokens_restored_total", "Tokens of before the restart that were put to use.")
+	takenOver := desc("tokens_taken_over_total", "Tokens that another node had fetched.")
+	warmUp := desc("token_warm_up_pending", "Credentials and scopes that were in use before the restart and are not warm yet.")
+	m.reg.MustRegister(newCollector([]*prometheus.Desc{failing, pending, written, failures, restored, takenOver, warmUp}, func(emit emitter) {
+		s := state()
+		emit(failing, prometheus.GaugeValue, truth(s.Failing))
+		emit(pending, prometheus.GaugeValue, float64(s.Pending))
+		emit(written, prometheus.CounterValue, float64(s.Written))
+		emit(failures, prometheus.CounterValue, float64(s.Failures))
+		emit(restored, prometheus.CounterValue, float64(s.Restored))
+		emit(takenOver, prometheus.CounterValue, float64(s.TakenOver))
+		emit(warmUp, prometheus.GaugeValue, float64(s.WarmUpPending))
+	}))
 }
 
 // WatchCertificates shows how many certificates have how many days left. all is called at each scrape and yields valid and expired

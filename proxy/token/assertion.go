@@ -164,6 +164,22 @@ func (k *AssertionKey) same(other *AssertionKey) bool {
 	return k.mark == other.mark
 }
 
+// fingerprint is what two keys that sign alike have in common, nil for none. Nothing of it is secret.
+func (k *AssertionKey) fingerprint() []byte {
+	if k == nil {
+		return nil
+	}
+	public, err := x509.MarshalPKIXPublicKey(k.public)
+	if err != nil {
+		return nil // [NewAssertionKey] takes none of a kind that has no form
+	}
+	b := append(public, k.options.KeyID+"\x00"+k.options.Algorithm+"\x00"...)
+	if k.options.Certificate != nil {
+		b = append(b, k.options.Certificate.Raw...)
+	}
+	return b
+}
+
 // Format implements [fmt.Formatter] for every verb.
 func (k *AssertionKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 

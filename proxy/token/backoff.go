@@ -51,7 +51,8 @@ func (e *Engine) pause(n int, retryAfter time.Duration) time.Duration {
 
 // client is what the sources of one credential share: the server counts failed log-ons by client, not by scope.
 type client struct {
-	gate chan struct{} // holds one element while a request of this client is under way
+	pacer *pacer // of its token server
+	line  line   // guarded by the pacer's mutex
 
 	mu       sync.Mutex // guards what follows
 	refusals int
@@ -69,9 +70,12 @@ func (c *client) holds(now instant) *Error {
 	return nil
 }
 
-func (c *client) accepted() {
+func (c *client) accepted(s *Source) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.refusals > 0 && s.e.store != nil {
+		s.e.store.refusal(s.cred.ID, nil)
+	}
 	c.refusals, c.until, c.err = 0, 0, nil
 }
 
@@ -83,17 +87,36 @@ func (c *client) refused(s *Source, err *Error, now instant) *Error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refusals++
-	tries := s.e.RefusedTries
+	if hold := s.e.refusedHold(c.refusals); hold > 0 {
+		c.until = now + max(hold, min(err.RetryAfter, s.e.retryAfterMax()))
+		held := *err
+		held.Until = s.at(c.until)
+		c.err, err = &held, &held
+	}
+	c.save(s, err)
+	return err
+}
+
+// save has the refusals stored, so that a process that is started again and again does not have the client locked. c.mu is held.
+func (c *client) save(s *Source, err *Error) {
+	if s.e.store == nil {
+		return
+	}
+	r := &savedRefusal{fingerprint: s.cred.fingerprint(), refusals: c.refusals, status: err.Status, code: err.Code, text: err.Description}
+	if c.err != nil {
+		r.until = s.wall(c.until)
+	}
+	s.e.store.refusal(s.cred.ID, r)
+}
+
+// refusedHold is how long a client is held after its n-th refusal in a row; 0 if it may be tried again.
+func (e *Engine) refusedHold(n int) time.Duration {
+	tries := e.RefusedTries
 	if tries <= 0 {
 		tries = 2
 	}
-	if c.refusals < tries {
-		return err
+	if n < tries {
+		return 0
 	}
-	hold := orDuration(s.e.RefusedHold, 15*time.Minute) << min(c.refusals-tries, 2)
-	c.until = now + max(hold, min(err.RetryAfter, s.e.retryAfterMax()))
-	held := *err
-	held.Until = s.at(c.until)
-	c.err = &held
-	return c.err
+	return orDuration(e.RefusedHold, 15*time.Minute) << min(n-tries, 2)
 }

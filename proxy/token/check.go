@@ -32,16 +32,15 @@ type Trial struct {
 // is held or its server has asked to be left alone, and a refusal counts. A trace in the context (net/http/httptrace) sees its connection.
 func (e *Engine) Try(ctx context.Context, c Credential) Trial {
 	s := e.Source(c)
-	select {
-	case s.client.gate <- struct{}{}:
-	case <-ctx.Done():
-		return Trial{Held: true, Err: s.interrupted(ctx.Err())}
-	case <-s.ctx.Done():
-		return Trial{Held: true, Err: s.refuse()}
+	p := s.client.pacer
+	turn := &ticket{client: s.client, turn: make(chan struct{})}
+	turn.waiters.Store(1)
+	if held := s.awaitTurn(ctx, turn); held != nil {
+		return Trial{Held: true, Err: held}
 	}
-	defer func() { <-s.client.gate }()
 	started := s.now()
 	if err := s.tryable(started); err != nil {
+		p.pass(turn)
 		return Trial{Held: true, Err: err}
 	}
 	var t Trial
@@ -54,14 +53,42 @@ func (e *Engine) Try(ctx context.Context, c Credential) Trial {
 	defer context.AfterFunc(s.ctx, cancel)() // dropped
 	r, err := e.fetch(ctx, c)
 	ended := s.now()
+	p.heard(e, turn, err)
 	var h *held
 	if err == nil {
 		h = s.hold(r, started)
 		t.Token, t.Lifetime, t.LifetimeTold, t.Scope, t.ScopeTold = h.token, h.expires-h.obtained, r.lifetime > 0, r.scope, r.scopeTold
 	}
 	t.Err = s.tried(err, ended)
+	p.leave(turn)
 	s.report(&flight{}, h, r, t.Err, ended-started)
 	return t
+}
+
+// awaitTurn waits for a turn at the token server, unless the server has asked for a pause that is too long to wait for.
+func (s *Source) awaitTurn(ctx context.Context, turn *ticket) *Error {
+	p := s.client.pacer
+	until, pausing := p.pause()
+	if until == 0 {
+		p.join(turn)
+	}
+	for until == 0 {
+		select {
+		case <-turn.turn:
+			return nil
+		case <-ctx.Done():
+			p.leave(turn)
+			return s.interrupted(ctx.Err(), nil)
+		case <-s.ctx.Done():
+			p.leave(turn)
+			return s.refuse()
+		case <-pausing:
+			if until, pausing = p.pause(); until > 0 {
+				p.leave(turn)
+			}
+		}
+	}
+	return s.pauseError(until)
 }
 
 // tryable counts a request, or returns why none is made.
@@ -86,7 +113,7 @@ func (s *Source) tryable(now instant) *Error {
 func (s *Source) tried(err *Error, now instant) *Error {
 	switch {
 	case err == nil:
-		s.client.accepted()
+		s.client.accepted(s)
 	case errors.Is(err, context.Canceled): // whoever asked has gone: that says nothing of the server
 		return err
 	default:

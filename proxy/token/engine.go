@@ -46,6 +46,11 @@ type Engine struct {
 	// RefusedHold is how long such a client is held; it doubles with each further refusal, four times RefusedHold at most.
 	// It counts for all scopes of the credential together. 0 means 15 min.
 	RefusedHold time.Duration
+	// Rate is how many requests a second begin at one token server (host and port), of all credentials together. 0 means 50: XSUAA answers 60 a second and
+	// IAS 50 (TENANTS.md 2.4). A tenth of it may come ahead of its time where callers wait.
+	Rate float64
+	// InFlight bounds the requests under way at one token server. 0 means 50. Half of them are left to those for which a caller waits.
+	InFlight int
 	// RejectCooldown is how long after an eviction by [Source.Reject] no other token is evicted. 0 means 30 s.
 	RejectCooldown time.Duration
 	// DiscoveryAge is after what time an issuer's metadata are read again, in the background; what was read last serves until
@@ -61,19 +66,30 @@ type Engine struct {
 	Observe func(Fetch)
 	// Logger gets a line for each failure and each recovery. nil means none.
 	Logger *slog.Logger
+	// Store keeps tokens over a restart, from [Engine.Restore] on. nil means that they are kept in memory only.
+	Store *Store
 
 	lastID      atomic.Uint64
 	discoveries discoveries
+	warmUp      warmUpProgress
 
 	mu      sync.RWMutex // guards what follows; held for map operations only
 	base    time.Time    // the zero of all instants kept as durations; set with the first source
 	sources map[sourceKey]*Source
-	clients map[string]*client // by credential ID
+	clients map[clientKey]*client
+	pacers  map[string]*pacer // by token server
 	closed  bool
+
+	store    *Store            // nil until Restore
+	restored map[sourceKey]row // stored before the restart, and not asked for yet
+	refusals map[string][]byte // stored before the restart, sealed, by credential ID
 }
 
 // sourceKey is a struct and not a joined string, so that no two pairs can meet.
 type sourceKey struct{ id, scope, parameters string }
+
+// clientKey is a credential at one token server.
+type clientKey struct{ id, host string }
 
 // Fetch describes one request to a token endpoint, for metrics. It carries no secret.
 type Fetch struct {
@@ -114,8 +130,9 @@ func (e *Engine) Source(c Credential) *Source {
 	if s != nil && s.cred.same(c) {
 		return s
 	}
+	saved := e.recall(key, c)
 	e.mu.Lock()
-	s, replaced := e.sourceLocked(key, c)
+	s, replaced := e.sourceLocked(key, c, saved)
 	e.mu.Unlock()
 	if replaced != nil {
 		replaced.drop()
@@ -123,50 +140,72 @@ func (e *Engine) Source(c Credential) *Source {
 	return s
 }
 
-func (e *Engine) sourceLocked(key sourceKey, c Credential) (s, replaced *Source) {
-	if e.sources == nil {
-		e.sources = make(map[sourceKey]*Source)
-		e.clients = make(map[string]*client)
-		e.base = time.Now()
-	}
+func (e *Engine) sourceLocked(key sourceKey, c Credential, saved recalled) (s, replaced *Source) {
+	e.initLocked()
 	if old := e.sources[key]; old != nil {
 		if old.cred.same(c) {
 			return old, nil
 		}
 		replaced = old
-		if e.clients[c.ID] == old.client {
-			delete(e.clients, c.ID) // what was refused was another client
+		if own := (clientKey{c.ID, old.host}); e.clients[own] == old.client {
+			e.forgetClient(own) // what was refused was another client
+			delete(e.refusals, c.ID)
+			if e.store != nil {
+				e.store.refusal(c.ID, nil)
+			}
+		}
+		if e.store != nil {
+			e.store.row(key, rowChange{kind: removeRow, until: time.Now()})
 		}
 	}
-	cl := e.clients[c.ID]
-	if cl == nil {
-		cl = &client{gate: make(chan struct{}, 1)}
-		e.clients[c.ID] = cl
-	}
-	s = newSource(e, c, cl)
+	s = newSource(e, c, e.clientLocked(c, saved.refusal))
 	if e.closed {
 		s.drop()
 		return s, replaced
 	}
 	e.sources[key] = s
+	delete(e.restored, key)
+	s.adopt(saved)
 	return s, replaced
 }
 
-// Drop forgets all tokens of the credential, cancels what is under way for it and makes its sources refuse with
-// [ErrDropped]. It is called when a credential is changed, removed, or its identity disabled. It returns at once.
-func (e *Engine) Drop(credentialID string) {
-	var dropped []*Source
-	e.mu.Lock()
-	for key, s := range e.sources {
-		if key.id == credentialID {
-			dropped = append(dropped, s)
-			delete(e.sources, key)
-		}
+// initLocked makes the maps, and the zero of all instants.
+func (e *Engine) initLocked() {
+	if e.sources != nil {
+		return
 	}
-	delete(e.clients, credentialID)
-	e.mu.Unlock()
-	for _, s := range dropped {
-		s.drop()
+	e.sources = make(map[sourceKey]*Source)
+	e.clients = make(map[clientKey]*client)
+	e.pacers = make(map[string]*pacer)
+	e.restored = make(map[sourceKey]row)
+	e.base = time.Now()
+}
+
+// clientLocked returns what the credential's sources share, making it if need be.
+func (e *Engine) clientLocked(c Credential, refusal *savedRefusal) *client {
+	host := c.host()
+	key := clientKey{c.ID, host}
+	cl := e.clients[key]
+	if cl == nil {
+		p := e.pacers[host]
+		if p == nil {
+			p = newPacer(e, host)
+			e.pacers[host] = p
+		}
+		p.users++
+		cl = &client{pacer: p}
+		cl.restore(e, host, refusal)
+		e.clients[key] = cl
+	}
+	return cl
+}
+
+// forgetClient lets go of a client, and of its token server when it was the last one there. e.mu is held.
+func (e *Engine) forgetClient(key clientKey) {
+	cl := e.clients[key]
+	delete(e.clients, key)
+	if cl.pacer.users--; cl.pacer.users == 0 {
+		delete(e.pacers, key.host)
 	}
 }
 
@@ -188,18 +227,6 @@ func (e *Engine) States() []State {
 	return states
 }
 
-// Close drops every credential for good: later sources refuse as well. It waits for nothing.
-func (e *Engine) Close() {
-	e.mu.Lock()
-	e.closed = true
-	sources := e.sources
-	e.sources, e.clients = nil, nil
-	e.mu.Unlock()
-	for _, s := range sources {
-		s.drop()
-	}
-}
-
 func orDuration(d, zero time.Duration) time.Duration {
 	if d == 0 {
 		return zero
@@ -213,4 +240,6 @@ func (e *Engine) maxLifetime() time.Duration     { return orDuration(e.MaxLifeti
 func (e *Engine) keepWarm() time.Duration        { return orDuration(e.KeepWarm, 2*time.Hour) }
 func (e *Engine) retryAfterMax() time.Duration   { return orDuration(e.RetryAfterMax, 15*time.Minute) }
 func (e *Engine) rejectCooldown() time.Duration  { return orDuration(e.RejectCooldown, 30*time.Second) }
+func (e *Engine) rate() float64                  { return cmp.Or(e.Rate, 50) }
+func (e *Engine) inFlight() int                  { return cmp.Or(e.InFlight, 50) }
 func (e *Engine) maxBody() int64                 { return cmp.Or(e.MaxBody, 1<<20) }

@@ -298,10 +298,15 @@ func retryAfter(res *http.Response, now time.Time) time.Duration {
 	return 0
 }
 
+// hostOf names the token server: its host, in lower case, and its port unless it is that of https.
 func hostOf(tokenURL string) string {
 	u, err := url.Parse(tokenURL)
 	if err != nil {
 		return ""
 	}
-	return u.Host
+	host := strings.ToLower(u.Host)
+	if u.Scheme == "https" {
+		host = strings.TrimSuffix(host, ":443")
+	}
+	return host
 }

@@ -260,7 +260,8 @@ func TestLifetimes(t *testing.T) {
 	}{
 		{"", unknown, false}, {"null", unknown, false}, {"0", unknown, false}, {"-1", unknown, false}, {`"soon"`, unknown, false}, {`"NaN"`, unknown, false},
 		{"{}", unknown, false}, {"true", unknown, false}, {`""`, unknown, false},
-		{"60", time.Minute, true}, {"60.0", time.Minute, true}, {"6e1", time.Minute, true}, {`"60"`, time.Minute, true}, {`" 60.5 "`, 60500 * time.Millisecond, true},
+		{"60", time.Minute, true}, {"59", 59 * time.Second, true}, {"1", time.Second, true}, {"0.5", 500 * time.Millisecond, true}, {`"3600"`, time.Hour, true},
+		{"-1e300", unknown, false}, {`"-5"`, unknown, false}, {"60.0", time.Minute, true}, {"6e1", time.Minute, true}, {`"60"`, time.Minute, true}, {`" 60.5 "`, 60500 * time.Millisecond, true},
 		{"1e300", 7 * 24 * time.Hour, true}, {`"1e999"`, 7 * 24 * time.Hour, true}, {"99999999999", 7 * 24 * time.Hour, true}, {"43199", 43199 * time.Second, true},
 	} {
 		t.Run(c.expiresIn, func(t *testing.T) {

@@ -7,29 +7,36 @@ import (
 	"time"
 )
 
-// begin starts the one request of this source. s.mu is held.
-func (s *Source) begin(background bool) *flight {
-	f := &flight{done: make(chan struct{}), background: background}
+// begin starts the one request of this source, for the caller that waits for it or in the background. s.mu is held.
+func (s *Source) begin(inBackground bool) *flight {
+	f := &flight{done: make(chan struct{}), background: inBackground, ticket: &ticket{client: s.client, turn: make(chan struct{})}}
+	if !inBackground {
+		f.ticket.waiters.Store(1)
+	}
 	s.flight = f
 	s.nextTry.Store(int64(never))
 	go s.fly(f)
 	return f
 }
 
-// fly makes the request, one at a time per client: while a secret is wrong, each scope's request would be one more failed
-// log-on of the same client.
+// fly makes the request when it is its turn.
 func (s *Source) fly(f *flight) {
-	select {
-	case s.client.gate <- struct{}{}:
-	case <-s.ctx.Done():
-		return // drop has answered the waiters
-	}
-	started := s.now()
-	if err := s.client.holds(started); err != nil {
-		<-s.client.gate
-		s.land(f, nil, err, started)
+	p := s.client.pacer
+	if s.heldBack(f, s.now()) {
 		return
 	}
+	p.join(f.ticket)
+	select {
+	case <-f.ticket.turn:
+	case <-s.ctx.Done():
+		p.leave(f.ticket)
+		return // drop has answered the waiters
+	}
+	if s.heldBack(f, s.now()) || s.takeOver(f) { // since it is in line
+		p.pass(f.ticket)
+		return
+	}
+	started := s.now()
 	s.mu.Lock()
 	s.fetches++
 	s.mu.Unlock()
@@ -37,16 +44,26 @@ func (s *Source) fly(f *flight) {
 	r, err := s.e.fetch(ctx, s.cred)
 	cancel()
 	ended := s.now()
+	p.heard(s.e, f.ticket, err)
 	var h *held
 	if err == nil {
 		h = s.hold(r, started)
-		s.client.accepted()
+		s.client.accepted(s)
 	} else {
 		err = s.client.refused(s, err, ended)
 	}
-	<-s.client.gate
+	p.leave(f.ticket)
 	err = s.land(f, h, err, ended)
 	s.report(f, h, r, err, ended-started)
+}
+
+// heldBack lands a flight whose client is held, and reports whether it was.
+func (s *Source) heldBack(f *flight, now instant) bool {
+	err := s.client.holds(now)
+	if err != nil {
+		s.land(f, nil, err, now)
+	}
+	return err != nil
 }
 
 // hold turns a reply into a token with its times, counted from the start of the request so as to err on the safe side.
@@ -55,14 +72,17 @@ func (s *Source) hold(r *reply, started instant) *held {
 	if lifetime <= 0 {
 		lifetime = s.e.defaultLifetime()
 	}
-	lifetime = min(lifetime, s.e.maxLifetime())
-	margin := min(orDuration(s.e.ExpiryMargin, 10*time.Second), lifetime/10)
+	return s.e.newHeld(r.accessToken, started, min(lifetime, s.e.maxLifetime()))
+}
+
+func (e *Engine) newHeld(value string, obtained instant, lifetime time.Duration) *held {
+	margin := min(orDuration(e.ExpiryMargin, 10*time.Second), lifetime/10)
 	return &held{
-		token:     newToken(r.accessToken, s.e.lastID.Add(1)),
-		obtained:  started,
-		refreshAt: started + s.e.refreshDelay(lifetime),
-		usable:    started + lifetime - margin,
-		expires:   started + lifetime,
+		token:     newToken(value, e.lastID.Add(1)),
+		obtained:  obtained,
+		refreshAt: obtained + e.refreshDelay(lifetime),
+		usable:    obtained + lifetime - margin,
+		expires:   obtained + lifetime,
 	}
 }
 
@@ -97,6 +117,9 @@ func (s *Source) land(f *flight, h *held, err *Error, now instant) *Error {
 		s.current.Store(h)
 		s.nextTry.Store(int64(h.refreshAt))
 		f.held = h
+		if !f.takenOver {
+			s.save(h)
+		}
 	} else {
 		s.failures++
 		err = s.backoff.fail(s, err, now)
@@ -141,7 +164,8 @@ func (s *Source) tick() {
 		return
 	}
 	if !h.good(now) {
-		s.current.CompareAndSwap(h, nil) // a dead token has no business in memory
+		s.current.CompareAndSwap(h, nil) // a dead token has no business in memory, nor on disk
+		s.unsave(h, now)
 		return
 	}
 	if s.flight == nil && now >= instant(s.nextTry.Load()) && s.warm(now) {

@@ -31,20 +31,22 @@ func newTokenServer(t testing.TB) (*tokenServer, *token.Engine) {
 	done := make(chan struct{})
 	server := &http.Server{Handler: s, ErrorLog: log.New(io.Discard, "", 0)}
 	go func() { _ = server.Serve(&pipeListener{conns: s.conns, done: done}) }()
-	e := &token.Engine{Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		near, far := net.Pipe()
-		select {
-		case s.conns <- far:
-			return near, nil
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}}
+	e := &token.Engine{Dial: s.dial}
 	t.Cleanup(func() {
 		e.Close()
 		_ = server.Close() // closes done, by the listener
 	})
 	return s, e
+}
+
+func (s *tokenServer) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	near, far := net.Pipe()
+	select {
+	case s.conns <- far:
+		return near, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func (s *tokenServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -68,6 +70,30 @@ func (s *tokenServer) lifetime(expiresIn string) http.HandlerFunc {
 		s.mu.Unlock()
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprintf(w, `{"access_token":"token-%d","token_type":"bearer","expires_in":%s}`, n, expiresIn)
+	}
+}
+
+// limited answers 429 to what comes above so many requests within a second, and counts them.
+func limited(s *tokenServer, limit int, over *int) http.HandlerFunc {
+	var last []time.Time
+	var mu sync.Mutex
+	return func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		now := time.Now()
+		for len(last) > 0 && now.Sub(last[0]) >= time.Second {
+			last = last[1:]
+		}
+		last = append(last, now)
+		refuse := len(last) > limit
+		if refuse {
+			*over++
+		}
+		mu.Unlock()
+		if refuse {
+			status(429, "<html>", "Retry-After", "1", "Content-Type", "text/html")(w, r)
+			return
+		}
+		s.slow(50*time.Millisecond)(w, r)
 	}
 }
 

@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"math"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,8 @@ type Source struct {
 	current atomic.Pointer[held] // what callers get; nil when there is none
 	nextTry atomic.Int64         // instant from which a call nudges a refresh; never while one is under way or held back
 	lastUse atomic.Int64         // instant of the last call, to the minute
+
+	storedUse atomic.Int64 // the last use that was stored
 
 	ctx    context.Context // ends when the source is dropped
 	cancel context.CancelFunc
@@ -49,13 +52,28 @@ type held struct {
 	expires   instant
 }
 
-// flight is one request under way and all who wait for it. token or err are set before done is closed.
+// flight is one request, in line or under way, and all who wait for it. held or err are set before done is closed.
 type flight struct {
 	done       chan struct{}
-	background bool
+	background bool // nobody waited when it began
+	takenOver  bool // the token is another node's
+	ticket     *ticket
 	held       *held
 	err        *Error
 }
+
+// begun reports whether the request has had its turn.
+func (f *flight) begun() bool {
+	select {
+	case <-f.ticket.turn:
+		return true
+	default:
+		return false
+	}
+}
+
+// awaited reports whether a caller waits.
+func (f *flight) awaited() bool { return f.ticket.waiters.Load() > 0 }
 
 func newSource(e *Engine, c Credential, cl *client) *Source {
 	s := &Source{e: e, cred: c, host: c.host(), client: cl, base: e.base, lastEvict: -1 << 62}
@@ -99,7 +117,7 @@ func (s *Source) Held() (Token, bool) {
 // wait is Token without a valid token at hand.
 func (s *Source) wait(ctx context.Context) (Token, error) {
 	if err := ctx.Err(); err != nil {
-		return Token{}, s.interrupted(err)
+		return Token{}, s.interrupted(err, nil)
 	}
 	s.mu.Lock()
 	now := s.now()
@@ -112,20 +130,43 @@ func (s *Source) wait(ctx context.Context) (Token, error) {
 		s.mu.Unlock()
 		return h.token, nil
 	}
+	until, pausing := s.client.pacer.pause()
 	f := s.flight
+	if until > 0 && (f == nil || !f.begun()) {
+		defer s.mu.Unlock()
+		return s.paused(now, until)
+	}
 	if f == nil {
 		if err := s.backoff.holds(now); err != nil {
 			s.mu.Unlock()
 			return Token{}, err
 		}
 		f = s.begin(false)
+	} else if f.ticket.waiters.Add(1) == 1 {
+		s.client.pacer.place(f.ticket)
 	}
 	s.mu.Unlock()
+	return s.await(ctx, f, pausing)
+}
 
-	select {
-	case <-f.done:
-	case <-ctx.Done():
-		return Token{}, s.interrupted(ctx.Err())
+// await waits for a flight, until the caller's context ends, or the token server asks for a pause before it was asked.
+func (s *Source) await(ctx context.Context, f *flight, pausing <-chan struct{}) (Token, error) {
+	for done := false; !done; {
+		select {
+		case <-f.done:
+			done = true
+		case <-ctx.Done():
+			s.giveUp(f)
+			return Token{}, s.interrupted(ctx.Err(), f)
+		case <-pausing:
+			var until instant
+			if until, pausing = s.client.pacer.pause(); until > 0 && !f.begun() {
+				s.giveUp(f)
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return s.paused(s.now(), until)
+			}
+		}
 	}
 	if f.err == nil {
 		return f.held.token, nil
@@ -136,8 +177,43 @@ func (s *Source) wait(ctx context.Context) (Token, error) {
 	return Token{}, f.err
 }
 
-func (s *Source) interrupted(cause error) *Error {
-	return &Error{Step: StepWait, Host: s.host, Description: cause.Error(), cause: cause}
+// giveUp takes a caller away from a flight.
+func (s *Source) giveUp(f *flight) {
+	if f.ticket.waiters.Add(-1) == 0 {
+		s.client.pacer.place(f.ticket)
+	}
+}
+
+// paused is for a caller who will not wait for as long as the token server wants to be left alone: a token that the tenant has rejected, as the rejection may
+// have been the application's own, or an error. s.mu is held.
+func (s *Source) paused(now, until instant) (Token, error) {
+	if h := s.suspect; h.good(now) {
+		s.current.Store(h)
+		s.suspect = nil
+		if s.flight == nil {
+			s.nextTry.Store(int64(until))
+		}
+		return h.token, nil
+	}
+	return Token{}, s.pauseError(until)
+}
+
+func (s *Source) pauseError(until instant) *Error {
+	return &Error{Step: StepStatus, Host: s.host, Status: http.StatusTooManyRequests, Until: s.at(until),
+		Description: "the server has told another client to wait"}
+}
+
+// interrupted is the error of a caller who could not wait for the flight, if there was one.
+func (s *Source) interrupted(cause error, f *flight) *Error {
+	description := cause.Error()
+	switch {
+	case f == nil:
+	case f.begun():
+		description += " while the token server was asked"
+	default:
+		description += " before the token server could be asked: others are in line, or it asked for a pause"
+	}
+	return &Error{Step: StepWait, Host: s.host, Description: description, cause: cause}
 }
 
 func (s *Source) refuse() *Error {
@@ -173,17 +249,24 @@ func (s *Source) Reject(t Token) (retry bool) {
 	case !h.good(now):
 		// Evicted or expired: the next call brings another one, unless the server is being left alone and the next call
 		// would hand out the very same.
-		return s.flight != nil || s.backoff.holds(now) == nil
+		return s.flight != nil || !s.leftAlone(now)
 	case now-s.lastEvict < s.e.rejectCooldown():
 		return false
 	}
-	if s.flight == nil && s.backoff.holds(now) != nil {
+	if s.flight == nil && s.leftAlone(now) {
 		return false // nothing better can be had: keep it
 	}
 	s.lastEvict = now
 	s.suspect = h
 	s.current.Store(nil)
+	s.unsave(h, now)
 	return true
+}
+
+// leftAlone reports whether the token server is not asked now. s.mu is held.
+func (s *Source) leftAlone(now instant) bool {
+	until, _ := s.client.pacer.pause()
+	return until > 0 || s.backoff.holds(now) != nil
 }
 
 // State returns what is known of the source.

@@ -22,19 +22,24 @@ func TestTenThousandCallersOnAColdCredentialMakeOneRequest(t *testing.T) {
 		})
 		source := e.Source(credential())
 		var wg sync.WaitGroup
-		var failed, late atomic.Int64
+		var failed, late, longest atomic.Int64
 		began := time.Now()
 		for range 10_000 {
 			wg.Go(func() {
 				if _, err := source.Token(t.Context()); err != nil {
 					failed.Add(1)
 				}
-				if time.Since(began) > 300*time.Millisecond {
+				beyond := time.Since(began) - 300*time.Millisecond
+				if beyond > 0 {
 					late.Add(1)
+				}
+				for most := longest.Load(); int64(beyond) > most && !longest.CompareAndSwap(most, int64(beyond)); {
+					most = longest.Load()
 				}
 			})
 		}
 		wg.Wait()
+		t.Logf("10000 callers on a cold credential: %d requests, longest wait beyond the fetch %v", server.count(), time.Duration(longest.Load()))
 		if got := server.count(); got != 1 || failed.Load() != 0 || late.Load() != 0 {
 			t.Errorf("got %d requests, %d failed callers, %d that waited beyond the fetch; want 1, 0, 0", got, failed.Load(), late.Load())
 		}

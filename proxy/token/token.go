@@ -8,7 +8,7 @@
 //
 // The package knows keys, not identities: it does not know who calls, which route is asked for, where credentials are stored
 // or what a tenant is. It never probes for an authentication style, follows no redirect and reads no proxy settings from the
-// environment. It does not persist tokens.
+// environment. Tokens outlive the process in a [Store], sealed, where there is one.
 package token
 
 import (
