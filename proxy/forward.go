@@ -334,11 +334,12 @@ func (x *exchange) hangUp() {
 	}
 }
 
-// release gives the connection back for the next exchange of the identity, if it can carry one.
+// release gives the connection back for the next exchange of the identity, if it can carry one. It cannot when the tenant may still wait for a body that
+// it has refused before it came (RFC 9110, section 10.1.1).
 func (x *exchange) release(l *link) {
 	x.held = nil
 	mine := x.link.CompareAndSwap(l, nil) // else somebody has interrupted it
-	if mine && x.upgrade == "" && l.body.Done() && l.resp.Persistent() && l.in.Buffered() == 0 && x.upload.settle() {
+	if mine && x.upgrade == "" && l.body.Done() && l.resp.Persistent() && l.in.Buffered() == 0 && x.upload.settle() && (x.upload.none() || x.upload.started) {
 		l.resp.Release()
 		l.pool.put(l, x.now)
 		return
