@@ -42,7 +42,11 @@ func (x *exchange) answer(l *link, tok token.Token) {
 	l.now = start.UnixNano()
 	l.body.Reset(&l.in, r.Length, tenantLimits)
 	l.patience(x.decision.Route.IdleTimeout, true)
+	x.mpl.begin(r)
 	err := x.copyBody(l)
+	if id := x.mpl.found(); id != "" {
+		a.MPLID = id
+	}
 	if err == nil {
 		x.leave()
 		err = c.finish(x.trailer(l, tok))
@@ -67,6 +71,9 @@ func (x *exchange) answer(l *link, tok token.Token) {
 func (x *exchange) fields(r *wire.Response, tok token.Token) {
 	for i := range r.Fields {
 		if f := &r.Fields[i]; tenantFieldPasses(f, tok) && !r.Conn.Drops(f.Name) {
+			if r.Status >= 200 {
+				x.find(f)
+			}
 			x.caller.field(f.Name, f.Value)
 		}
 	}
@@ -110,6 +117,9 @@ func (x *exchange) copyBody(l *link) error {
 		n, err := l.body.Read(room)
 		l.raw.mode = readWaits
 		if n > 0 {
+			if x.mpl.left > 0 {
+				x.mpl.read(room[:n])
+			}
 			if werr := x.caller.wrote(n); werr != nil {
 				return callerError{werr}
 			}

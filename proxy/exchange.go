@@ -66,6 +66,7 @@ type exchange struct {
 	id        [record.RequestIDLen]byte
 	ask       Request
 	decision  Decision
+	trace     trace
 	upload    upload
 	now       time.Time // when the clock was last looked at: looking costs as much as a stage of the decision
 	done      time.Time // when the answer had ended, zero until then
@@ -83,7 +84,10 @@ type exchange struct {
 	bandwidth int64         // octets a second, 0 for no limit
 	gate      *gate         // nil unless the tenant's gate has let it through
 	rateText  [64]byte
+	mpl       mplScanner
 	held      *link // the connection to the tenant that is in use
+
+	correlation [maxCorrelation]byte // what the record's points to
 
 	ended atomic.Pointer[error]              // why the exchange was ended from outside, nil while nobody did
 	link  atomic.Pointer[link]               // held, for others: whoever takes it out interrupts it
@@ -121,12 +125,14 @@ func (x *exchange) serve() (whole bool) {
 func (x *exchange) begin() {
 	x.committed, x.passing, x.done, x.upgrade = false, false, time.Time{}, ""
 	x.retry, x.quota, x.counted, x.grant, x.bandwidth, x.gate = time.Second, nil, false, grant{}, 0, nil
+	x.mpl.left = 0
 	x.now = time.Now()
 	id := record.AppendRequestIDAt(x.id[:0], x.now)
 	x.access = record.Access{
 		Time: x.server.at(x.now), RequestID: unsafe.String(&id[0], len(id)), Protocol: x.proto, Source: x.conn.source,
 		Method: x.req.Method, Host: x.req.Host, Serial: x.conn.peer.Serial,
 	}
+	x.place()
 	x.upload.begin(x)
 	x.server.inFlight.Add(1)
 }

@@ -285,7 +285,7 @@ func (x *exchange) appendHead(dst []byte, tok token.Token) []byte {
 	dst = wire.AppendField(dst, "Host", x.decision.Route.Base.Host)
 	for i := range q.Fields {
 		f := &q.Fields[i]
-		if callerHeaderPasses(f.Name) && !q.Conn.Drops(f.Name) {
+		if x.passes(f.Name) && !q.Conn.Drops(f.Name) {
 			dst = wire.AppendField(dst, f.Name, f.Value)
 		}
 	}
@@ -294,12 +294,11 @@ func (x *exchange) appendHead(dst []byte, tok token.Token) []byte {
 		dst = append(dst, "Connection: Upgrade\r\n"...)
 		dst = wire.AppendField(dst, "Upgrade", x.upgrade)
 	}
-	dst = wire.AppendField(dst, "Authorization", tok.Header())
-	dst = wire.AppendField(dst, "X-Request-Id", x.access.RequestID)
+	dst = x.appendOurs(dst, tok)
 	switch {
 	case q.Length < 0:
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
-		if names := passingNames(q.Fields.Get("Trailer"), callerHeaderPasses); names != "" {
+		if names := passingNames(q.Fields.Get("Trailer"), x.passes); names != "" {
 			dst = wire.AppendField(dst, "Trailer", names)
 		}
 	case q.Length > 0 || q.Sized || q.Method == http.MethodPost || q.Method == http.MethodPut || q.Method == http.MethodPatch:
