@@ -85,7 +85,10 @@ type exchange struct {
 	gate      *gate         // nil unless the tenant's gate has let it through
 	rateText  [64]byte
 	mpl       mplScanner
-	held      *link // the connection to the tenant that is in use
+	guard     *guard   // nil: the request needs no CSRF token
+	session   *session // nil: it goes without one
+	reguarded bool     // it was refused for want of one, and gets another
+	held      *link    // the connection to the tenant that is in use
 
 	correlation [maxCorrelation]byte // what the record's points to
 
@@ -125,7 +128,7 @@ func (x *exchange) serve() (whole bool) {
 func (x *exchange) begin() {
 	x.committed, x.passing, x.done, x.upgrade = false, false, time.Time{}, ""
 	x.retry, x.quota, x.counted, x.grant, x.bandwidth, x.gate = time.Second, nil, false, grant{}, 0, nil
-	x.mpl.left = 0
+	x.guard, x.session, x.mpl.left = nil, nil, 0
 	x.now = time.Now()
 	id := record.AppendRequestIDAt(x.id[:0], x.now)
 	x.access = record.Access{
@@ -159,7 +162,7 @@ func (x *exchange) end(whole *bool) {
 // forget lets go of all that belonged to the exchange, so that its memory can serve another one.
 func (x *exchange) forget() {
 	x.server, x.conn, x.limits, x.caller, x.req, x.held = nil, nil, nil, nil, nil, nil
-	x.quota = nil
+	x.quota, x.guard, x.session = nil, nil, nil
 	x.access, x.ask = record.Access{}, Request{}
 	x.decision = Decision{path: rawPath{decoded: x.decision.path.decoded[:0], folded: x.decision.path.folded[:0]}}
 	x.upload.begin(nil)

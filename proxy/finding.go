@@ -64,11 +64,13 @@ func (x *exchange) passes(name string) bool {
 	return callerHeaderPasses(name) && !x.replaces(name)
 }
 
-// replaces reports whether the tenant gets a field of ours that could be taken for the caller's of this name.
+// replaces reports whether the tenant gets a field of ours that could be taken for the caller's of this name. A caller's own X-CSRF-Token would be that of
+// a session which it does not have.
 func (x *exchange) replaces(name string) bool {
 	route := x.decision.Route
 	return x.trace.replaces(name) ||
-		route.Route.CallerHeader != "" && sameHeader(name, route.Route.CallerHeader)
+		route.Route.CallerHeader != "" && sameHeader(name, route.Route.CallerHeader) ||
+		x.guard != nil && sameHeader(name, csrfField)
 }
 
 // appendOurs appends the fields that are ours alone.
@@ -78,6 +80,9 @@ func (x *exchange) appendOurs(dst []byte, tok token.Token) []byte {
 	dst = wire.AppendField(dst, "traceparent", x.trace.value())
 	if name := x.decision.Route.Route.CallerHeader; name != "" {
 		dst = wire.AppendField(dst, name, x.access.Identity)
+	}
+	if x.session != nil {
+		dst = x.appendSession(dst)
 	}
 	return dst
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/wire"
 )
 
-// forward gets the identity's token and sends the request with it. After a 401 it does so once more with a new token, if the body can be sent again. A
-// request of an idempotent method is sent once more when the tenant closed a kept connection before it began to answer. Any other failure behind the first
+// forward gets the identity's token and sends the request with it. After a 401 it does so once more with a new token, if the body can be sent again, and
+// likewise when the tenant asks for a CSRF token: in both cases it has executed nothing. A request of an idempotent method is sent once more when the tenant closed a kept connection before it began to answer. Any other failure behind the first
 // octet is final (law 9).
 func (x *exchange) forward() {
 	a, route := &x.access, x.decision.Route
@@ -42,11 +42,22 @@ func (x *exchange) forward() {
 	x.gate = gate
 	x.upload.limit = route.MaxBody
 	x.upgrade = x.wantedUpgrade()
+	x.guarded(p, credentials[0].ID)
 	for stale := false; ; {
 		tok, waited, err := x.token(source)
 		if err != nil {
 			x.fail(record.NoToken, err)
 			return
+		}
+		if x.guard != nil {
+			if err := x.protect(p, tok); err != nil {
+				if err.status == http.StatusUnauthorized && !a.Retried && x.rejected(source, tok) {
+					a.Retried = true
+					continue
+				}
+				x.fail(err.outcome, err)
+				return
+			}
 		}
 		if x.upload.small() && !x.upload.started {
 			if err := x.upload.gather(); err != nil {
@@ -83,8 +94,13 @@ func (x *exchange) forward() {
 			return
 		}
 		gate.connected()
-		if l.resp.Status == http.StatusUnauthorized && source.Reject(tok) && !a.Retried && x.upload.settleSoon() && x.upload.replayable() {
+		if l.resp.Status == http.StatusUnauthorized && x.rejected(source, tok) && !a.Retried && x.upload.settleSoon() && x.upload.replayable() {
 			a.Retried, stale = true, false
+			x.drain(l)
+			continue
+		}
+		if x.guard != nil && x.judge(&l.resp) {
+			stale = false
 			x.drain(l)
 			continue
 		}
@@ -348,6 +364,12 @@ func (x *exchange) release(l *link) {
 
 // drain reads the rest of an answer that nobody wants, if it is short, so that its connection is kept.
 func (x *exchange) drain(l *link) {
+	l.skip()
+	x.release(l)
+}
+
+// skip reads the rest of an answer, if it is short.
+func (l *link) skip() {
 	l.body.Reset(&l.in, l.resp.Length, tenantLimits)
 	buf := wire.GetBuffer()
 	defer wire.PutBuffer(buf)
@@ -358,7 +380,6 @@ func (x *exchange) drain(l *link) {
 			break
 		}
 	}
-	x.release(l)
 }
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

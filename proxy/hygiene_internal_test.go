@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/proxy/token"
@@ -42,6 +43,8 @@ func FuzzNoCallerHeaderBecomesIdentity(f *testing.F) {
 		x.access.RequestID = "0123456789abcdef0123456789abcdef"
 		x.access.Identity = "orders"
 		x.place()
+		x.guard, x.session = new(guard), &session{csrf: token.NewSecret("0a1b")}
+		x.session.jar.set("JSESSIONID=ours; Path=/", "/", time.Now())
 		x.upload.begin(x)
 		var tok token.Token
 		out := x.appendHead(nil, tok)
@@ -53,7 +56,7 @@ func FuzzNoCallerHeaderBecomesIdentity(f *testing.F) {
 			t.Fatalf("%q became %q", in, out)
 		}
 		ours := map[string]string{"Authorization": tok.Header(), "X-Request-Id": x.access.RequestID, "Traceparent": x.trace.value(),
-			"X-Called-By": "orders"}
+			"X-Called-By": "orders", "X-Csrf-Token": "0a1b", "Cookie": "JSESSIONID=ours"}
 		for name, values := range sent.Header {
 			if want, ok := ours[name]; ok {
 				if len(values) != 1 || values[0] != want {
