@@ -1,7 +1,9 @@
 package proxy_test
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -312,7 +314,7 @@ func TestOneFetchServesAllThatWait(t *testing.T) {
 	}
 }
 
-// metric is the value of a counter with two labels, in the order of their names' letters reversed: tenant and result.
+// metric is the value of a counter with the labels tenant and result.
 func metric(t *testing.T, reg *prometheus.Registry, name, tenant, result string) float64 {
 	t.Helper()
 	families, err := reg.Gather()
@@ -376,7 +378,55 @@ func TestAFetchThatBringsNoTokenIsNotFollowedByTheChange(t *testing.T) {
 	}
 }
 
-func TestAFetchIsMadeAgainOnANewConnectionOrWithANewToken(t *testing.T) {
+func TestAFetchIsMadeAgainOnANewConnection(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	g.addRoute(identity.Route{Name: "guarded", Path: "/http/guarded/*", Tenant: "acme", Role: "orders.send", CSRF: identity.CSRFOn})
+	c := g.issue("orders")
+	if a := c.get("/http/guarded/1"); a.status != 200 { // leaves a connection behind
+		t.Fatalf("got %+v", a)
+	}
+	var fetches atomic.Int32
+	g.tenant.answer(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "GET" {
+			if fetches.Add(1) == 1 {
+				octets("")(w, r)
+				return
+			}
+			w.Header().Set("X-CSRF-Token", "0a1b")
+		}
+	})
+	if a := c.post("/http/guarded/1", "x"); a.status != 200 || fetches.Load() != 2 || g.tenant.last(t).Header.Get("X-CSRF-Token") != "0a1b" {
+		t.Errorf("got %+v after %d fetches", a, fetches.Load())
+	}
+}
+
+func TestATenantThatCannotBeReachedForAFetchIsOnRecord(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	g := newGate(t, proxy.Limits{}, func(c *proxy.Config) { c.Metrics = record.NewMetrics(reg) })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	l.Close()
+	ctx := t.Context()
+	g.change(func(tx *identity.Tx) error {
+		_, e1 := tx.AddTenant(ctx, identity.Tenant{Name: "gone", BaseURL: "https://" + l.Addr().String(), TokenURL: g.tenant.URL + "/oauth/token", AuthStyle: "body", CABundle: g.tenant.caPEM})
+		_, e2 := tx.AddCredential(ctx, identity.Credential{Identity: "orders", Tenant: "gone", ClientID: "sb-orders", Kind: identity.KindSecret, Secret: identity.NewSecret("secret-of-orders")})
+		_, e3 := tx.AddRoute(ctx, identity.Route{Name: "gone", Path: "/gone/*", Tenant: "gone", Role: "orders.send", CSRF: identity.CSRFOn})
+		return errors.Join(e1, e2, e3)
+	})
+	c := g.issue("orders")
+	for range identity.DefaultBreakerFailures {
+		r := g.wantOutcome(c.post("/gone/1", "x"), record.Unreachable)
+		if cause := fmt.Sprint(r["cause"]); !strings.Contains(cause, "CSRF") || !strings.Contains(cause, "refused") {
+			t.Errorf("the cause is %q", cause)
+		}
+	}
+	g.wantOutcome(c.post("/gone/1", "x"), record.TenantUnavailable)
+	if got := metric(t, reg, "tenantgate_csrf_fetches_total", "gone", "unreachable"); got != identity.DefaultBreakerFailures {
+		t.Errorf("the metric says %v", got)
+	}
+}
+
+func TestAFetchIsMadeAgainWithANewToken(t *testing.T) {
 	g := newSimGate(t, proxy.Limits{}, csrf(identity.CSRFOn))
 	g.sim.Switch(func(s *tenantsim.Switches) { s.CSRF = true })
 	c := g.issue("orders")

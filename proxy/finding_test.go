@@ -207,6 +207,11 @@ func TestTheTenantIsToldWhoCalls(t *testing.T) {
 		for _, proto := range protocols {
 			t.Run(name+" "+proto, func(t *testing.T) {
 				g := newSimGate(t, proxy.Limits{}, func(r *identity.Route) { r.CallerHeader = name })
+				var trailer http.Header
+				g.sim.SetFlow("/http/flow/1", tenantsim.Flow{Handler: func(w http.ResponseWriter, r *http.Request) {
+					io.Copy(io.Discard, r.Body)
+					trailer = r.Trailer
+				}})
 				c := g.issue("orders").speaking(proto)
 				var header []string
 				for _, as := range []string{name, strings.ToLower(name), strings.ToUpper(name), strings.ReplaceAll(name, "_", "-"), strings.ReplaceAll(name, "-", "_")} {
@@ -222,9 +227,12 @@ func TestTheTenantIsToldWhoCalls(t *testing.T) {
 				for i := 0; i < len(header); i += 2 {
 					req.Header[header[i]] = append(req.Header[header[i]], header[i+1])
 				}
-				req.Trailer = http.Header{http.CanonicalHeaderKey(name): {"evil"}}
+				req.Trailer = http.Header{http.CanonicalHeaderKey(name): {"evil"}, "X-Checksum": {"kept"}}
 				g.wantServed(c.send(req), 200)
 				got := g.sim.Requests()[0]
+				if len(trailer) != 1 || trailer.Get("X-Checksum") != "kept" {
+					t.Errorf("the tenant saw the trailer %v", trailer)
+				}
 				if got.Target != "/http/flow/1?keep=1&"+name+"s=2" {
 					t.Errorf("the tenant saw %s", got.Target)
 				}

@@ -6,7 +6,7 @@ import (
 )
 
 // Access is the record of one request. One is made when the request arrives, filled on its way through the stages, and appended when
-// it has ended, whatever the end. It holds no header, no query and no body, because a secret may be in each of them.
+// it has ended, whatever the end. It holds no header, no query and no body, because a secret may be in each of them, but for the ids that find it elsewhere.
 //
 // Strings are written as JSON strings whatever bytes they hold. A zero field is left out of the line, except time, request id, outcome,
 // status, bytes and duration, which every line has.
