@@ -193,21 +193,13 @@ func (g *guard) drop(s *session) {
 	}
 }
 
-// appendSession appends the token and the cookies of the session to a request's head.
-func (x *exchange) appendSession(dst []byte) []byte {
+// addSession adds the token and the cookies of the session.
+func (x *exchange) addSession(add func(name, value string)) {
 	path, _, _ := splitTarget(x.decision.Target)
-	dst = wire.AppendField(dst, csrfField, x.session.csrf.Reveal())
-	return appendCookies(dst, &x.session.jar, path, x.now)
+	add(csrfField, x.session.csrf.Reveal())
+	if cookies := x.session.jar.value(path, x.now); cookies != "" {
+		add("Cookie", cookies)
+	}
 }
 
 const csrfField = "X-CSRF-Token"
-
-func appendCookies(dst []byte, j *jar, path string, now time.Time) []byte {
-	const name, end = "Cookie: ", "\r\n"
-	begin := len(dst)
-	dst = append(dst, name...)
-	if dst = j.appendTo(dst, path, now); len(dst) == begin+len(name) {
-		return dst[:begin]
-	}
-	return append(dst, end...)
-}

@@ -25,7 +25,7 @@ type csrfFetch struct {
 	token   token.Token
 	host    string // of the tenant
 	target  string
-	head    []byte // of the request
+	fields  wire.Fields
 	limit   time.Duration
 	now     func() time.Time // the clock of decisions
 	done    chan struct{}
@@ -59,17 +59,10 @@ func (x *exchange) newFetch(p *pool, tok token.Token) *csrfFetch {
 		host: strings.ToLower(route.Base.Hostname()), target: strings.Clone(csrfTarget(route, x.decision.Target)),
 		limit: min(route.ResponseTimeout, maxFetch), now: x.server.cfg.Now, done: make(chan struct{}),
 	}
-	head := append(make([]byte, 0, 4<<10), "GET "+f.target+" HTTP/1.1\r\n"...)
-	head = wire.AppendField(head, "Host", route.Base.Host)
-	head = wire.AppendField(head, csrfField, "Fetch")
-	head = wire.AppendField(head, "Accept", "*/*")
-	head = wire.AppendField(head, "Authorization", tok.Header())
-	head = wire.AppendField(head, "X-Request-Id", x.access.RequestID)
-	head = wire.AppendField(head, "traceparent", x.trace.value())
-	if name := route.Route.CallerHeader; name != "" {
-		head = wire.AppendField(head, name, x.access.Identity)
-	}
-	f.head = append(head, "\r\n"...)
+	f.fields = wire.Fields{{Name: "Host", Value: route.Base.Host}, {Name: csrfField, Value: "Fetch"}, {Name: "Accept", Value: "*/*"}}
+	x.addOurs(tok, func(name, value string) {
+		f.fields = append(f.fields, wire.Field{Name: name, Value: strings.Clone(value)})
+	})
 	return f
 }
 
@@ -128,6 +121,15 @@ func (f *csrfFetch) fetch() (*session, *csrfError) {
 	return f.ask(ctx, l)
 }
 
+// head is that of the request.
+func (f *csrfFetch) head() []byte {
+	head := append(make([]byte, 0, 4<<10), "GET "+f.target+" HTTP/1.1\r\n"...)
+	for _, field := range f.fields {
+		head = wire.AppendField(head, field.Name, field.Value)
+	}
+	return append(head, "\r\n"...)
+}
+
 // ask makes the request on one connection, which is kept if it can be.
 func (f *csrfFetch) ask(ctx context.Context, l *link) (*session, *csrfError) {
 	kept := false
@@ -141,7 +143,7 @@ func (f *csrfFetch) ask(ctx context.Context, l *link) (*session, *csrfError) {
 	l.now = time.Now().UnixNano()
 	l.method = http.MethodGet
 	l.patience(f.limit, false)
-	if err := l.writeAt(l.now, f.head); err != nil {
+	if err := l.writeAt(l.now, f.head()); err != nil {
 		return nil, f.failed(ctx, record.NoCSRFToken, record.CSRFBroken, err)
 	}
 	for interim := 0; ; interim++ {

@@ -73,16 +73,15 @@ func (x *exchange) replaces(name string) bool {
 		x.guard != nil && sameHeader(name, csrfField)
 }
 
-// appendOurs appends the fields that are ours alone.
-func (x *exchange) appendOurs(dst []byte, tok token.Token) []byte {
-	dst = wire.AppendField(dst, "Authorization", tok.Header())
-	dst = wire.AppendField(dst, "X-Request-Id", x.access.RequestID)
-	dst = wire.AppendField(dst, "traceparent", x.trace.value())
+// addOurs adds the fields that are ours alone.
+func (x *exchange) addOurs(tok token.Token, add func(name, value string)) {
+	add("Authorization", tok.Header())
+	add("X-Request-Id", x.access.RequestID)
+	add("traceparent", x.trace.value())
 	if name := x.decision.Route.Route.CallerHeader; name != "" {
-		dst = wire.AppendField(dst, name, x.access.Identity)
+		add(name, x.access.Identity)
 	}
 	if x.session != nil {
-		dst = x.appendSession(dst)
+		x.addSession(add)
 	}
-	return dst
 }

@@ -310,7 +310,7 @@ func (x *exchange) appendHead(dst []byte, tok token.Token) []byte {
 		dst = append(dst, "Connection: Upgrade\r\n"...)
 		dst = wire.AppendField(dst, "Upgrade", x.upgrade)
 	}
-	dst = x.appendOurs(dst, tok)
+	x.addOurs(tok, func(name, value string) { dst = wire.AppendField(dst, name, value) })
 	switch {
 	case q.Length < 0:
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)

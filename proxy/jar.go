@@ -86,23 +86,24 @@ func (j *jar) replace(c *cookie, now time.Time) {
 	}
 }
 
-// appendTo appends the value of the Cookie field for a request of path, nothing when no cookie goes there.
-func (j *jar) appendTo(dst []byte, path string, now time.Time) []byte {
+// value is that of the Cookie field for a request of path, "" when no cookie goes there.
+func (j *jar) value(path string, now time.Time) string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	begin := len(dst)
+	var v strings.Builder
+	v.Grow(j.size + len(j.cookies)*len("=; "))
 	for _, c := range j.cookies {
 		if c.expired(now) || !pathMatches(path, c.path) {
 			continue
 		}
-		if len(dst) > begin {
-			dst = append(dst, "; "...)
+		if v.Len() > 0 {
+			v.WriteString("; ")
 		}
-		dst = append(dst, c.name...)
-		dst = append(dst, '=')
-		dst = append(dst, c.value.Reveal()...)
+		v.WriteString(c.name)
+		v.WriteByte('=')
+		v.WriteString(c.value.Reveal())
 	}
-	return dst
+	return v.String()
 }
 
 func (c *cookie) expired(now time.Time) bool { return !c.until.IsZero() && !c.until.After(now) }
