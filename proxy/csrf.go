@@ -122,6 +122,10 @@ func (x *exchange) protect(p *pool, tok token.Token) *csrfError {
 	x.now = time.Now()
 	x.access.CSRFDuration += x.now.Sub(begun)
 	x.session = f.session
+	if f.err != nil && f.err.result == record.CSRFDropped && !enabled(x.server.core.Registry.Snapshot(), x.access.Identity) {
+		// The fetch may learn of that before the exchange does.
+		return &csrfError{outcome: record.RevokedInFlight, cause: "identity is disabled"}
+	}
 	return f.err
 }
 
