@@ -46,11 +46,14 @@ type Access struct {
 	CSRFRetried    bool          // the tenant was asked once more, with a new CSRF token, because it had refused for want of one
 }
 
-// Bounds of one line. Together with escaping (six bytes for one at worst) they bound a line to about 20 KiB.
+// Bounds of one line. Together with escaping (six bytes for one at worst) they bound a line to about 31 KiB.
 const (
 	maxPath  = 2048
 	maxCause = 512
 	maxName  = 255
+
+	maxID          = 32 // of one with a length of its own
+	maxCorrelation = 128
 )
 
 // AppendLine appends the record as one line: a JSON object and a newline. Durations are whole microseconds.
@@ -77,10 +80,10 @@ func (a *Access) AppendLine(dst []byte) []byte {
 	if a.TenantStatus != 0 {
 		dst = appendNumber(dst, `,"tenant_status":`, int64(a.TenantStatus))
 	}
-	dst = appendMember(dst, `,"trace_id":`, a.TraceID, maxName)
-	dst = appendMember(dst, `,"span_id":`, a.SpanID, maxName)
-	dst = appendMember(dst, `,"correlation_id":`, a.CorrelationID, maxName)
-	dst = appendMember(dst, `,"mpl_id":`, a.MPLID, maxName)
+	dst = appendMember(dst, `,"trace_id":`, a.TraceID, maxID)
+	dst = appendMember(dst, `,"span_id":`, a.SpanID, maxID)
+	dst = appendMember(dst, `,"correlation_id":`, a.CorrelationID, maxCorrelation)
+	dst = appendMember(dst, `,"mpl_id":`, a.MPLID, maxID)
 	dst = appendNumber(dst, `,"bytes_in":`, a.BytesIn)
 	dst = appendNumber(dst, `,"bytes_out":`, a.BytesOut)
 	dst = appendNumber(dst, `,"duration_us":`, a.Duration.Microseconds())
