@@ -100,7 +100,8 @@ func (x *exchange) protect(p *pool, tok token.Token) *csrfError {
 		g.mu.Unlock()
 		return nil
 	}
-	if s := g.session; s != nil && s.token == tok.ID && (x.mayReplay() || s.fresh(now)) {
+	path, _, _ := splitTarget(x.decision.Target)
+	if s := g.session; s != nil && s.token == tok.ID && s.jar.covers(path) && (x.mayReplay() || s.fresh(now)) {
 		g.mu.Unlock()
 		x.session = s
 		return nil

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -397,6 +398,32 @@ func TestAFetchIsMadeAgainOnANewConnection(t *testing.T) {
 	})
 	if a := c.post("/http/guarded/1", "x"); a.status != 200 || fetches.Load() != 2 || g.tenant.last(t).Header.Get("X-CSRF-Token") != "0a1b" {
 		t.Errorf("got %+v after %d fetches", a, fetches.Load())
+	}
+}
+
+// Below one route there may be several applications, each with sessions of its own.
+func TestAPathThatTheSessionDoesNotCoverGetsAnother(t *testing.T) {
+	g := newGate(t, proxy.Limits{ReplayBytes: 1 << 10})
+	g.addRoute(identity.Route{Name: "guarded", Path: "/http/guarded/*", Tenant: "acme", Role: "orders.send", CSRF: identity.CSRFOn})
+	g.tenant.answer(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		app := strings.Split(r.URL.Path, "/")[3]
+		if r.Method == "GET" {
+			http.SetCookie(w, &http.Cookie{Name: "SESSION", Value: "of-" + app, Path: "/http/guarded/" + app})
+			w.Header().Set("X-CSRF-Token", "token-of-"+app)
+		} else if r.Header.Get("X-CSRF-Token") != "token-of-"+app || r.Header.Get("Cookie") != "SESSION=of-"+app {
+			w.Header().Set("X-CSRF-Token", "required")
+			w.WriteHeader(403)
+		}
+	})
+	c := g.issue("orders")
+	for i, path := range []string{"/http/guarded/a/1", "/http/guarded/b/1", "/http/guarded/b/2", "/http/guarded/a/1"} {
+		if a := c.stream(path, strings.Repeat("x", 1<<20)); a.status != 200 {
+			t.Errorf("change %d: %+v", i, a)
+		}
+	}
+	if n := len(g.tenant.requests()); n != 4+3 {
+		t.Errorf("%d requests reached the tenant, want 4 changes and 3 fetches", n)
 	}
 }
 

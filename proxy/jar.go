@@ -106,6 +106,13 @@ func (j *jar) value(path string, now time.Time) string {
 	return v.String()
 }
 
+// covers reports whether a request of path would be known by its cookies: one of them goes there, or there are none at all.
+func (j *jar) covers(path string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.cookies) == 0 || slices.ContainsFunc(j.cookies, func(c *cookie) bool { return pathMatches(path, c.path) })
+}
+
 func (c *cookie) expired(now time.Time) bool { return !c.until.IsZero() && !c.until.After(now) }
 
 // defaultPath is the path of a cookie that names none (section 5.1.4).
