@@ -118,7 +118,7 @@ func csrf(mode string) func(*identity.Route) {
 	return func(r *identity.Route) { r.CSRF = mode }
 }
 
-func status(code int) tenantsim.Flow {
+func answering(code int) tenantsim.Flow {
 	return tenantsim.Flow{Handler: func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
 		w.WriteHeader(code)
