@@ -124,6 +124,24 @@ func TestTheMessageProcessingLogIsOnRecord(t *testing.T) {
 	}
 }
 
+// Whatever is spoken with the tenant.
+func TestAFailuresIDIsFound(t *testing.T) {
+	const body = "The MPL ID for the failed message is : AGZf0-_9aBcDeFgHiJkLmNoPqRsT"
+	g := newGate(t, proxy.Limits{})
+	g.tenant.answer(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		w.WriteHeader(500)
+		for i := 0; i < len(body); i += 10 {
+			io.WriteString(w, body[i:min(i+10, len(body))])
+			http.NewResponseController(w).Flush()
+		}
+	})
+	a := g.issue("orders").get("/http/orders/1")
+	if r := g.record(a.header.Get("X-Request-Id")); a.status != 500 || a.body != body || r["mpl_id"] != body[len(body)-28:] {
+		t.Errorf("got %+v, record %v", a, r)
+	}
+}
+
 // Looking for an id holds nothing back.
 func TestAFailureIsPassedOnAsItComes(t *testing.T) {
 	g := newSimGate(t, proxy.Limits{}, func(*identity.Route) {})
