@@ -62,6 +62,14 @@ type Route struct {
 	// Upgrade names the protocols that a connection may be turned over to (RFC 9110, 7.8), lower case, such as "websocket"; empty means
 	// none. Once it is, what goes over it is not looked at any more.
 	Upgrade []string `json:"upgrade,omitempty"`
+	// CSRF is CSRFOff, CSRFAuto or CSRFOn: what is done before a change (any method but GET, HEAD and OPTIONS).
+	CSRF string `json:"csrf,omitempty"`
+	// CSRFPath is the path at the tenant, below its base URL, at which a CSRF token is fetched (GET, X-CSRF-Token: Fetch); "" means the
+	// root of the OData API ("/api/v1/") for requests below it, and the request's own path for all others.
+	CSRFPath string `json:"csrf_path,omitempty"`
+	// CallerHeader is the header that tells the tenant the name of the calling identity, such as "SAP_Sender"; "" means none. What a
+	// caller sends under a name that may be read as this one ends here, in headers, trailers and the query.
+	CallerHeader string `json:"caller_header,omitempty"`
 	// Created is when the route was added. The registry sets it.
 	Created time.Time `json:"created,omitzero"`
 	// Updated is when the route was last changed. The registry sets it.
@@ -103,13 +111,18 @@ func (r Route) Validate() error {
 	for _, protocol := range r.Upgrade {
 		v.upgrade("upgrade", protocol)
 	}
+	v.csrf(r)
+	v.callerHeader(r.CallerHeader)
 	return v.err()
 }
 
-// normal returns the route as it is stored: methods sorted, each once, and one spelling for "any host".
+// normal returns the route as it is stored: methods sorted, each once, and one spelling for "any host" and for "off".
 func (r Route) normal() Route {
 	if r.Host == "" {
 		r.Host = AnyHost
+	}
+	if r.CSRF == "off" {
+		r.CSRF = CSRFOff
 	}
 	r.Upgrade = sortedSet(r.Upgrade)
 	if r.Methods != nil { // nil is another thing than none

@@ -34,7 +34,8 @@ func each(ctx context.Context, q querier, fn func(scanner) error, query string, 
 const (
 	tenantColumns = `name, description, base_url, token_url, auth_style, scope, ca_bundle, case_sensitive, timeout, created, updated, http_proxy, client_certificate, ` +
 		`concurrency, breaker_failures, breaker_cooldown, issuer, token_parameters`
-	routeColumns      = `name, host, path, methods, tenant, tenant_path, role, case_rule, max_body, response_timeout, idle_timeout, scope, created, updated, upgrade, token_parameters`
+	routeColumns = `name, host, path, methods, tenant, tenant_path, role, case_rule, max_body, response_timeout, idle_timeout, scope, created, updated, upgrade, ` +
+		`token_parameters, csrf, csrf_path, caller_header`
 	identityColumns   = `name, owner, description, roles, disabled, review_date, created, updated, rate, burst, concurrency, bandwidth`
 	credentialColumns = `id, identity, tenant, client_id, auth_style, token_url, scope, kind, certificate, not_after, created, secret, ` +
 		`issuer, token_parameters, key_id, assertion_algorithm, assertion_audience, keyless, lifetime`
@@ -48,9 +49,10 @@ const (
 		`concurrency = $14, breaker_failures = $15, breaker_cooldown = $16, issuer = $17, token_parameters = $18 WHERE name = $1`
 	deleteTenant = `DELETE FROM tenants WHERE name = $1`
 
-	insertRoute = `INSERT INTO routes (` + routeColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
+	insertRoute = `INSERT INTO routes (` + routeColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`
 	updateRoute = `UPDATE routes SET host = $2, path = $3, methods = $4, tenant = $5, tenant_path = $6, role = $7, case_rule = $8, ` +
-		`max_body = $9, response_timeout = $10, idle_timeout = $11, scope = $12, created = $13, updated = $14, upgrade = $15, token_parameters = $16 WHERE name = $1`
+		`max_body = $9, response_timeout = $10, idle_timeout = $11, scope = $12, created = $13, updated = $14, upgrade = $15, ` +
+		`token_parameters = $16, csrf = $17, csrf_path = $18, caller_header = $19 WHERE name = $1`
 	deleteRoute = `DELETE FROM routes WHERE name = $1`
 
 	insertIdentity = `INSERT INTO identities (` + identityColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
@@ -84,7 +86,8 @@ func scanTenant(row scanner) (*Tenant, error) {
 
 func routeArgs(r *Route) []any {
 	return []any{r.Name, r.Host, r.Path, strings.Join(r.Methods, " "), r.Tenant, r.TenantPath, r.Role, r.Case, r.MaxBody,
-		int64(r.ResponseTimeout), int64(r.IdleTimeout), r.Scope, micros(r.Created), micros(r.Updated), strings.Join(r.Upgrade, " "), string(r.TokenParameters)}
+		int64(r.ResponseTimeout), int64(r.IdleTimeout), r.Scope, micros(r.Created), micros(r.Updated), strings.Join(r.Upgrade, " "), string(r.TokenParameters),
+		r.CSRF, r.CSRFPath, r.CallerHeader}
 }
 
 func scanRoute(row scanner) (*Route, error) {
@@ -92,7 +95,7 @@ func scanRoute(row scanner) (*Route, error) {
 	var methods, upgrade string
 	var created, updated int64
 	err := row.Scan(&r.Name, &r.Host, &r.Path, &methods, &r.Tenant, &r.TenantPath, &r.Role, &r.Case, &r.MaxBody,
-		&r.ResponseTimeout, &r.IdleTimeout, &r.Scope, &created, &updated, &upgrade, &r.TokenParameters)
+		&r.ResponseTimeout, &r.IdleTimeout, &r.Scope, &created, &updated, &upgrade, &r.TokenParameters, &r.CSRF, &r.CSRFPath, &r.CallerHeader)
 	r.Upgrade = words(upgrade)
 	if methods != "" { // nil, and not an empty list, means all
 		r.Methods = words(methods)

@@ -109,7 +109,8 @@ func testKeepsFields(t *testing.T, db *database.DB) {
 	cpi.Concurrency, cpi.BreakerFailures, cpi.BreakerCooldown = 30, identity.NoBreaker, identity.Duration(3*time.Second)
 	route := identity.Route{Name: "orders", Host: "api.example.com", Path: "/http/orders/*", Methods: []string{"POST", "GET", "GET"}, Tenant: "cpi",
 		TenantPath: "/cxf/orders/*", Role: "orders.send", Case: identity.CaseInsensitive, MaxBody: -1,
-		ResponseTimeout: identity.Duration(time.Second), IdleTimeout: identity.Duration(2 * time.Second), Scope: "x", Upgrade: []string{"websocket", "vnd.a/2", "websocket"}}
+		ResponseTimeout: identity.Duration(time.Second), IdleTimeout: identity.Duration(2 * time.Second), Scope: "x", Upgrade: []string{"websocket", "vnd.a/2", "websocket"},
+		CSRF: identity.CSRFAuto, CSRFPath: "/api/v1/", CallerHeader: "SAP_Sender"}
 	erp := identity.Identity{Name: "erp", Owner: "Team ERP", Description: "the ERP", Roles: []string{"b", "a", "b"}, ReviewDate: "2027-03-31",
 		Rate: 0.25, Burst: 7, Concurrency: 9, Bandwidth: 1 << 33}
 	cert := certificate("erp", "one")
@@ -141,6 +142,9 @@ func testKeepsFields(t *testing.T, db *database.DB) {
 	}
 	if e, ok := s.Route("orders"); !ok || !slices.Equal(e.Route.Upgrade, []string{"vnd.a/2", "websocket"}) {
 		t.Errorf("got route %+v, %v", e, ok)
+	}
+	if e, _ := s.Route("orders"); e.Route.CSRF != identity.CSRFAuto || e.Route.CSRFPath != "/api/v1/" || e.Route.CallerHeader != "SAP_Sender" {
+		t.Errorf("got behaviour of the route %+v", e.Route)
 	}
 	b, ok := s.Binding(cert.Fingerprint)
 	if !ok || b.Identity.Name != "erp" || !b.HasRole("a") || !b.HasRole("b") || b.HasRole("c") {

@@ -32,6 +32,10 @@ func TestValidateRefuses(t *testing.T) {
 		return func() error { v := certificate("erp", "x"); f(&v); return v.Validate() }
 	}
 	path := func(p string) func() error { return withRoute(func(r *identity.Route) { r.Path = p }) }
+	csrfPath := func(p string) func() error {
+		return withRoute(func(r *identity.Route) { r.CSRF, r.CSRFPath = identity.CSRFOn, p })
+	}
+	callerHeader := func(name string) func() error { return withRoute(func(r *identity.Route) { r.CallerHeader = name }) }
 	proxied := func(u string) func() error { return withTenant(func(v *identity.Tenant) { v.HTTPProxy = u }) }
 	base := func(u string) func() error { return withTenant(func(v *identity.Tenant) { v.BaseURL = u }) }
 	for _, tc := range []struct {
@@ -148,6 +152,23 @@ func TestValidateRefuses(t *testing.T) {
 		{"upgrade to HTTP", "upgrade", withRoute(func(r *identity.Route) { r.Upgrade = []string{"http/2.0"} })},
 		{"upgrade to TLS", "upgrade", withRoute(func(r *identity.Route) { r.Upgrade = []string{"tls/1.2"} })},
 
+		{"unknown csrf", "csrf", withRoute(func(r *identity.Route) { r.CSRF = "yes" })},
+		{"csrf path without csrf", "csrf_path", withRoute(func(r *identity.Route) { r.CSRFPath = "/api/v1/" })},
+		{"csrf path with a query", "csrf_path", csrfPath("/api?x=1")},
+		{"csrf path for all below", "csrf_path", csrfPath("/api/*")},
+		{"csrf path that needs encoding", "csrf_path", csrfPath("/a b")},
+		{"csrf path with a line end", "csrf_path", csrfPath("/a\r\nX: y")},
+		{"relative csrf path", "csrf_path", csrfPath("api")},
+		{"csrf path with dots", "csrf_path", csrfPath("/api/../x")},
+		{"caller header with a space", "caller_header", callerHeader("SAP Sender")},
+		{"caller header with a line end", "caller_header", callerHeader("X\r\nY")},
+		{"caller header with a colon", "caller_header", callerHeader("X:")},
+		{"long caller header", "caller_header", callerHeader(strings.Repeat("x", 65))},
+		{"caller header that frames", "caller_header", callerHeader("Content_Length")},
+		{"caller header that authenticates", "caller_header", callerHeader("authorization")},
+		{"caller header for a proxy", "caller_header", callerHeader("Proxy-Authorization")},
+		{"caller header that is another of ours", "caller_header", callerHeader("X_CSRF_Token")},
+
 		{"no client id", "client_id", withCredential(func(c *identity.Credential) { c.ClientID = "" })},
 		{"no secret", "secret", withCredential(func(c *identity.Credential) { c.Secret = identity.SecretMaterial{} })},
 		{"secret with a line end", "secret", withCredential(func(c *identity.Credential) { c.Secret = identity.NewSecret("abc\n") })},
@@ -184,6 +205,8 @@ func TestValidateAccepts(t *testing.T) {
 		"loopback by name":    named.Validate,
 		"path in UTF-8":       identity.Route{Name: "r", Path: "/straße/a b/*", Tenant: "t", Role: "R.x"}.Validate,
 		"everything":          identity.Route{Name: "r", Host: "10.0.0.1", Path: "/*", TenantPath: "/~a/*", Tenant: "t", Role: "r", Methods: []string{"M-SEARCH"}}.Validate,
+		"all of csrf":         identity.Route{Name: "r", Path: "/a", Tenant: "t", Role: "r", CSRF: "off", CallerHeader: "X-Forwarded-User"}.Validate,
+		"csrf path":           identity.Route{Name: "r", Path: "/a", Tenant: "t", Role: "r", CSRF: "on", CSRFPath: "/"}.Validate,
 		"owner in UTF-8":      identity.Identity{Name: "0", Owner: "Löhne & Gehälter"}.Validate,
 	} {
 		if err := validate(); err != nil {

@@ -42,7 +42,11 @@ func (x *exchange) answer(l *link, tok token.Token) {
 	l.now = start.UnixNano()
 	l.body.Reset(&l.in, r.Length, tenantLimits)
 	l.patience(x.decision.Route.IdleTimeout, true)
+	x.mpl.begin(r)
 	err := x.copyBody(l)
+	if id := x.mpl.found(); id != "" {
+		a.MPLID = id
+	}
 	if err == nil {
 		x.leave()
 		err = c.finish(x.trailer(l, tok))
@@ -66,7 +70,10 @@ func (x *exchange) answer(l *link, tok token.Token) {
 // fields copies what may go to the caller: no cookie, nothing of the connection, and nothing that holds the token, should the tenant reflect it.
 func (x *exchange) fields(r *wire.Response, tok token.Token) {
 	for i := range r.Fields {
-		if f := &r.Fields[i]; tenantFieldPasses(f, tok) && !r.Conn.Drops(f.Name) {
+		if f := &r.Fields[i]; x.answerFieldPasses(f, tok) && !r.Conn.Drops(f.Name) {
+			if r.Status >= 200 {
+				x.find(f)
+			}
 			x.caller.field(f.Name, f.Value)
 		}
 	}
@@ -81,7 +88,7 @@ func (x *exchange) fields(r *wire.Response, tok token.Token) {
 func (x *exchange) trailer(l *link, tok token.Token) []wire.Field {
 	t := l.body.Trailer[:0]
 	for _, f := range l.body.Trailer {
-		if tenantFieldPasses(&f, tok) {
+		if x.answerFieldPasses(&f, tok) {
 			t = append(t, f)
 		}
 	}
@@ -92,6 +99,11 @@ func (x *exchange) trailer(l *link, tok token.Token) []wire.Field {
 func tenantFieldPasses(f *wire.Field, tok token.Token) bool {
 	secret := tok.Value.Reveal()
 	return tenantHeaderPasses(f.Name) && (len(f.Value) < len(secret) || !strings.Contains(f.Value, secret))
+}
+
+// answerFieldPasses is tenantFieldPasses, and keeps back the CSRF token that went with the request.
+func (x *exchange) answerFieldPasses(f *wire.Field, tok token.Token) bool {
+	return tenantFieldPasses(f, tok) && (x.session == nil || !strings.Contains(f.Value, x.session.csrf.Reveal()))
 }
 
 // callerError is a failure to write to the caller, as against one to read from the tenant.
@@ -110,6 +122,9 @@ func (x *exchange) copyBody(l *link) error {
 		n, err := l.body.Read(room)
 		l.raw.mode = readWaits
 		if n > 0 {
+			if x.mpl.left > 0 {
+				x.mpl.read(room[:n])
+			}
 			if werr := x.caller.wrote(n); werr != nil {
 				return callerError{werr}
 			}

@@ -826,3 +826,36 @@ func TestHandshakesOfOneAddressAreBounded(t *testing.T) {
 		t.Errorf("a caller at another address: got %+v", a)
 	}
 }
+
+// A tenant that refuses a body before it comes must not take the next request for it.
+func TestAConnectionWithARefusedBodyIsNotUsedAgain(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	c := g.issue("orders")
+	received := make(chan int, 1)
+	g.tenant.answer(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != "POST" {
+			return
+		}
+		conn, _, err := http.NewResponseController(w).Hijack() // net/http would close
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		n, _ := conn.Read(make([]byte, 100))
+		received <- n
+	})
+	conn := c.dial("localhost")
+	io.WriteString(conn, "POST /http/orders/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || resp.StatusCode != 403 {
+		t.Fatalf("got %+v, %v", resp, err)
+	}
+	if a := c.get("/http/orders/2"); a.status != 200 {
+		t.Errorf("got %+v", a)
+	}
+	if n := <-received; n != 0 {
+		t.Errorf("the tenant received %d octets of the next request in place of the body", n)
+	}
+}

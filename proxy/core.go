@@ -76,6 +76,9 @@ func (c *Core) Decide(r *Request, d *Decision) {
 		d.deny(record.BodyTooLarge, fmt.Sprintf("body of %d octets is over the route's limit of %d", r.Length, limit))
 		return
 	}
+	if header := d.Route.Route.CallerHeader; header != "" && query != "" {
+		query = cutParameter(query, header)
+	}
 	d.Target = forwardTarget(d, r.Target, query)
 }
 

@@ -69,6 +69,7 @@ type exchange struct {
 	means     means // with what the tenant is called: see choose
 	pair      *pair // nil unless there is another credential
 	doubt     doubt
+	trace     trace
 	upload    upload
 	now       time.Time // when the clock was last looked at: looking costs as much as a stage of the decision
 	done      time.Time // when the answer had ended, zero until then
@@ -86,7 +87,13 @@ type exchange struct {
 	bandwidth int64         // octets a second, 0 for no limit
 	gate      *gate         // nil unless the tenant's gate has let it through
 	rateText  [64]byte
-	held      *link // the connection to the tenant that is in use
+	mpl       mplScanner
+	guard     *guard   // nil: the request needs no CSRF token
+	session   *session // nil: it goes without one
+	reguarded bool     // it was refused for want of one, and gets another
+	held      *link    // the connection to the tenant that is in use
+
+	correlation [maxCorrelation]byte // what the record's points to
 
 	ended atomic.Pointer[error]              // why the exchange was ended from outside, nil while nobody did
 	link  atomic.Pointer[link]               // held, for others: whoever takes it out interrupts it
@@ -124,12 +131,14 @@ func (x *exchange) serve() (whole bool) {
 func (x *exchange) begin() {
 	x.committed, x.passing, x.done, x.upgrade = false, false, time.Time{}, ""
 	x.retry, x.quota, x.counted, x.grant, x.bandwidth, x.gate = time.Second, nil, false, grant{}, 0, nil
+	x.guard, x.session, x.mpl.left = nil, nil, 0
 	x.now = time.Now()
 	id := record.AppendRequestIDAt(x.id[:0], x.now)
 	x.access = record.Access{
 		Time: x.server.at(x.now), RequestID: unsafe.String(&id[0], len(id)), Protocol: x.proto, Source: x.conn.source,
 		Method: x.req.Method, Host: x.req.Host, Serial: x.conn.peer.Serial,
 	}
+	x.place()
 	x.upload.begin(x)
 	x.server.inFlight.Add(1)
 }
@@ -156,7 +165,7 @@ func (x *exchange) end(whole *bool) {
 // forget lets go of all that belonged to the exchange, so that its memory can serve another one.
 func (x *exchange) forget() {
 	x.server, x.conn, x.limits, x.caller, x.req, x.held = nil, nil, nil, nil, nil, nil
-	x.quota = nil
+	x.quota, x.guard, x.session = nil, nil, nil
 	x.access, x.ask = record.Access{}, Request{}
 	x.decision = Decision{path: rawPath{decoded: x.decision.path.decoded[:0], folded: x.decision.path.folded[:0]}}
 	x.upload.begin(nil)

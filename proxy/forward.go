@@ -13,9 +13,9 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/wire"
 )
 
-// forward gets the identity's token and sends the request with it. After a 401 it does so once more with a new token, if the body can be sent again. A
-// request of an idempotent method is sent once more when the tenant closed a kept connection before it began to answer. Any other failure behind the first
-// octet is final (law 9).
+// forward gets the identity's token and sends the request with it. After a 401 it does so once more with a new token, if the body can be sent again, and
+// likewise when the tenant asks for a CSRF token: in both cases it has executed nothing. A request of an idempotent method is sent once more when the tenant
+// closed a kept connection before it began to answer. Any other failure behind the first octet is final (law 9).
 func (x *exchange) forward() {
 	a, route := &x.access, x.decision.Route
 	if !x.choose() {
@@ -30,11 +30,22 @@ func (x *exchange) forward() {
 	x.gate = gate
 	x.upload.limit = route.MaxBody
 	x.upgrade = x.wantedUpgrade()
+	x.reguarded = false
 	for stale := false; ; {
 		tok, waited, err := x.token()
 		if err != nil {
 			x.fail(record.NoToken, err)
 			return
+		}
+		if x.guarded() {
+			if err := x.protect(tok); err != nil {
+				if err.status == http.StatusUnauthorized && !a.Retried && x.disputed(err.status, tok) {
+					a.Retried = true
+					continue
+				}
+				x.fail(err.outcome, err)
+				return
+			}
 		}
 		if x.upload.small() && !x.upload.started {
 			if err := x.upload.gather(); err != nil {
@@ -77,8 +88,14 @@ func (x *exchange) forward() {
 			return
 		}
 		gate.connected()
-		if x.disputed(l.resp.Status, tok) && !a.Retried && x.upload.settleSoon() && x.upload.replayable() {
+		if !csrfRequired(&l.resp) && x.disputed(l.resp.Status, tok) && !a.Retried && x.upload.settleSoon() && x.upload.replayable() {
+			x.forgetSession()
 			a.Retried, stale = true, false
+			x.drain(l)
+			continue
+		}
+		if x.guard != nil && x.judge(&l.resp) {
+			stale = false
 			x.drain(l)
 			continue
 		}
@@ -266,7 +283,7 @@ func (x *exchange) appendHead(dst []byte, tok token.Token) []byte {
 	dst = wire.AppendField(dst, "Host", x.decision.Route.Base.Host)
 	for i := range q.Fields {
 		f := &q.Fields[i]
-		if callerHeaderPasses(f.Name) && !q.Conn.Drops(f.Name) {
+		if x.passes(f.Name) && !q.Conn.Drops(f.Name) {
 			dst = wire.AppendField(dst, f.Name, f.Value)
 		}
 	}
@@ -275,12 +292,11 @@ func (x *exchange) appendHead(dst []byte, tok token.Token) []byte {
 		dst = append(dst, "Connection: Upgrade\r\n"...)
 		dst = wire.AppendField(dst, "Upgrade", x.upgrade)
 	}
-	dst = wire.AppendField(dst, "Authorization", tok.Header())
-	dst = wire.AppendField(dst, "X-Request-Id", x.access.RequestID)
+	x.addOurs(tok, func(name, value string) { dst = wire.AppendField(dst, name, value) })
 	switch {
 	case q.Length < 0:
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
-		if names := passingNames(q.Fields.Get("Trailer"), callerHeaderPasses); names != "" {
+		if names := passingNames(q.Fields.Get("Trailer"), x.passes); names != "" {
 			dst = wire.AppendField(dst, "Trailer", names)
 		}
 	case q.Length > 0 || q.Sized || q.Method == http.MethodPost || q.Method == http.MethodPut || q.Method == http.MethodPatch:
@@ -315,11 +331,12 @@ func (x *exchange) hangUp() {
 	}
 }
 
-// release gives the connection back for the next exchange of the identity, if it can carry one.
+// release gives the connection back for the next exchange of the identity, if it can carry one. It cannot when the tenant may still wait for a body that
+// it has refused before it came (RFC 9110, section 10.1.1).
 func (x *exchange) release(l *link) {
 	x.held = nil
 	mine := x.link.CompareAndSwap(l, nil) // else somebody has interrupted it
-	if mine && x.upgrade == "" && l.body.Done() && l.resp.Persistent() && l.in.Buffered() == 0 && x.upload.settle() {
+	if mine && x.upgrade == "" && l.body.Done() && l.resp.Persistent() && l.in.Buffered() == 0 && x.upload.settle() && (x.upload.none() || x.upload.started) {
 		l.resp.Release()
 		l.pool.put(l, x.now)
 		return
@@ -329,6 +346,12 @@ func (x *exchange) release(l *link) {
 
 // drain reads the rest of an answer that nobody wants, if it is short, so that its connection is kept.
 func (x *exchange) drain(l *link) {
+	l.skip()
+	x.release(l)
+}
+
+// skip reads the rest of an answer, if it is short.
+func (l *link) skip() {
 	l.body.Reset(&l.in, l.resp.Length, tenantLimits)
 	buf := wire.GetBuffer()
 	defer wire.PutBuffer(buf)
@@ -339,7 +362,6 @@ func (x *exchange) drain(l *link) {
 			break
 		}
 	}
-	x.release(l)
 }
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

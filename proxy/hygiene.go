@@ -27,6 +27,19 @@ func appendFolded(dst []byte, name string) []byte {
 	return dst
 }
 
+// sameHeader reports whether two names may be read as one.
+func sameHeader(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if foldName(a[i]) != foldName(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
 // reservedNames are the folded names that a caller may not send to a tenant, in a header, a trailer or a query: they say who calls.
 var reservedNames = map[string]bool{
 	"authorization": true, "authentication": true, "authentication-info": true, "cookie": true, "cookie2": true, "set-cookie": true, "set-cookie2": true,

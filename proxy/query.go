@@ -18,6 +18,20 @@ func cleanQuery(query string) (cleaned, cause string) {
 			return "", "query has a character that must be percent-encoded"
 		}
 	}
+	return cutPairs(query, reservedParameter), ""
+}
+
+// cutParameter is query without the pairs whose name could become the header of this name.
+func cutParameter(query, header string) string {
+	return cutPairs(query, func(raw string) bool {
+		var buf [maxReservedName]byte
+		name, whole := foldParameter(buf[:0], raw)
+		return whole && sameHeader(string(name), header)
+	})
+}
+
+// cutPairs is query without the pairs whose raw name is unwanted; it is query itself when there are none.
+func cutPairs(query string, unwanted func(raw string) bool) string {
 	var out []byte
 	kept := 0 // query[:kept] is dealt with once out is in use
 	for start := 0; start <= len(query); {
@@ -26,7 +40,7 @@ func cleanQuery(query string) (cleaned, cause string) {
 			end = len(query)
 		}
 		name, _, _ := strings.Cut(query[start:end], "=")
-		if reservedParameter(name) {
+		if unwanted(name) {
 			if out == nil {
 				out = make([]byte, 0, len(query))
 			}
@@ -43,16 +57,24 @@ func cleanQuery(query string) (cleaned, cause string) {
 		start = end + 1
 	}
 	if out == nil {
-		return query, ""
+		return query
 	}
-	return string(append(out, query[min(kept, len(query)):]...)), ""
+	return string(append(out, query[min(kept, len(query)):]...))
 }
 
-// reservedParameter reports whether a parameter of this raw name could become a reserved header at the tenant: percent-decoded as often as it can
-// be, with '+' as a space, and compared like a header name.
+// reservedParameter reports whether a parameter of this raw name could become a reserved header at the tenant.
 func reservedParameter(raw string) bool {
 	var buf [maxReservedName]byte
-	name := buf[:0]
+	name, whole := foldParameter(buf[:0], raw)
+	if !whole {
+		return hasReservedPrefix(name)
+	}
+	return reservedName(name) || string(name) == "access-token" || string(name) == "jsessionid"
+}
+
+// foldParameter appends to name, which is empty, what a parameter of this raw name could become as the name of a header: percent-decoded as often as it can
+// be, with '+' as a space, and folded like a header name. It is not whole when it is longer than name has room for.
+func foldParameter(name []byte, raw string) (folded []byte, whole bool) {
 	for i := 0; i < len(raw); i++ {
 		c := raw[i]
 		for c == '%' && i+2 < len(raw) && wire.IsHex(raw[i+1]) && wire.IsHex(raw[i+2]) {
@@ -67,9 +89,9 @@ func reservedParameter(raw string) bool {
 			continue // white space around or inside a name aliases the name without it
 		}
 		if len(name) == maxReservedName {
-			return hasReservedPrefix(name)
+			return name, false
 		}
 		name = append(name, foldName(c))
 	}
-	return reservedName(name) || string(name) == "access-token" || string(name) == "jsessionid"
+	return name, true
 }

@@ -214,7 +214,7 @@ func (u *upload) fail(err error) {
 
 func (u *upload) appendTrailer(dst []byte) []byte {
 	for _, f := range u.x.caller.bodyTrailer() {
-		if callerHeaderPasses(f.Name) {
+		if u.x.passes(f.Name) {
 			dst = wire.AppendField(dst, f.Name, f.Value)
 		}
 	}

@@ -51,6 +51,8 @@ type pool struct {
 	closed bool       // nothing is kept any more
 	spares spares
 
+	guards guards
+
 	mu      sync.Mutex // held while sources is replaced
 	sources atomic.Pointer[map[sourceKey]*token.Source]
 }
@@ -98,7 +100,7 @@ func (u *upstreams) get(identityName string, t *identity.Tenant, c *identity.Cre
 
 // forget drops the pools of identities that are gone or disabled and the tokens of credentials that are gone or whose identity is.
 func (u *upstreams) forget(now *identity.Snapshot, changed identity.Changed) {
-	if !changed.All && len(changed.Identities) == 0 && len(changed.Tenants) == 0 && len(changed.Credentials) == 0 {
+	if !changed.All && len(changed.Identities) == 0 && len(changed.Tenants) == 0 && len(changed.Credentials) == 0 && len(changed.Routes) == 0 {
 		return
 	}
 	u.retain(now)
@@ -115,6 +117,7 @@ func (u *upstreams) forget(now *identity.Snapshot, changed identity.Changed) {
 			continue
 		}
 		p.forgetSources(now)
+		p.guards.forget(now)
 		next[key] = p
 	}
 	u.pools.Store(&next)

@@ -27,6 +27,7 @@ func runTenant(args []string) error {
 	flags := flag.NewFlagSet("tenantsim", flag.ContinueOnError)
 	dir := flags.String("dir", ".", "where to write")
 	delay := flags.Duration("token-delay", 0, "how long the token server thinks")
+	csrf := flags.Bool("csrf", false, "protect all flows against CSRF, and fail /http/failing")
 	release := flags.String("release", "", "let /http/slow write the file arrived into -dir and answer only once this file is there")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -42,6 +43,10 @@ func runTenant(args []string) error {
 		return err
 	}
 	defer sim.Close()
+	if *csrf {
+		sim.Switch(func(s *tenantsim.Switches) { s.CSRF = true })
+		sim.SetFlow("/http/failing", tenantsim.Flow{Status: http.StatusInternalServerError})
+	}
 	if *release != "" {
 		sim.SetFlow("/http/slow", tenantsim.Flow{Handler: func(w http.ResponseWriter, r *http.Request) {
 			err := os.WriteFile(filepath.Join(*dir, "arrived"), nil, 0o600)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -42,6 +43,9 @@ func routeAttributes(cmd *cobra.Command) *attributes {
 	a.text(cmd, "scope", "scope", "OAuth scope to ask for on this route (default: the credential's)")
 	a.parameters(cmd, "token-parameter", "token_parameters", "further field of token requests for this route, `name=value`, such as resource=https://...; may be repeated, \"\" is none")
 	a.names(cmd, "upgrade", "upgrade", "`protocols` that a connection may be turned over to, such as websocket (default: none)")
+	a.text(cmd, "csrf", "csrf", "off, auto or on: fetch CSRF tokens for changes, at once or from when the tenant asks (default off)")
+	a.text(cmd, "csrf-path", "csrf_path", "`path` at the tenant where they are fetched (default: /api/v1/ for the OData API, else the request's own)")
+	a.text(cmd, "caller-header", "caller_header", "`header`, such as SAP_Sender, that tells the tenant the identity's name (default: none)")
 	maxBody := cmd.Flags().String("max-body", "", "largest request body, a `size` such as 10MiB, or unlimited (default 100MiB)")
 	a.custom("max-body", "max_body", func() (any, error) {
 		if *maxBody == "unlimited" {
@@ -164,6 +168,9 @@ func printRoute(w io.Writer, r *identity.Route) {
 		field{"scope", r.Scope},
 		field{"token parameters", parametersText(r.TokenParameters)},
 		field{"upgrade", strings.Join(r.Upgrade, ",")},
+		field{"csrf", cmp.Or(r.CSRF, "off")},
+		field{"csrf path", r.CSRFPath},
+		field{"caller header", r.CallerHeader},
 		field{"created", moment(r.Created)},
 		field{"updated", moment(r.Updated)},
 	)

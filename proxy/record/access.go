@@ -6,7 +6,7 @@ import (
 )
 
 // Access is the record of one request. One is made when the request arrives, filled on its way through the stages, and appended when
-// it has ended, whatever the end. It holds no header, no query and no body, because a secret may be in each of them.
+// it has ended, whatever the end. It holds no header, no query and no body, because a secret may be in each of them, but for the ids that find it elsewhere.
 //
 // Strings are written as JSON strings whatever bytes they hold. A zero field is left out of the line, except time, request id, outcome,
 // status, bytes and duration, which every line has.
@@ -29,20 +29,31 @@ type Access struct {
 	Status       int    // what the caller was sent; 0 when nothing was sent
 	TenantStatus int    // what the tenant answered; 0 when it did not
 
+	// What finds the request elsewhere. All are bounded and of characters that were checked by whoever sets them.
+	TraceID       string // of W3C Trace Context: 32 hex digits; the caller's, or one begun here
+	SpanID        string // what the tenant sees as its parent: 16 hex digits
+	CorrelationID string // the tenant's, or else the caller's; "" when neither gave one
+	MPLID         string // id of the message processing log at the tenant, where it told one
+
 	BytesIn  int64 // body bytes from the caller
 	BytesOut int64 // body bytes to the caller
 
 	Duration       time.Duration // from the first byte of the request to the last of the answer
 	TokenDuration  time.Duration // how long the request waited for a token; 0 when one was there
+	CSRFDuration   time.Duration // how long the request waited for a CSRF token of the tenant; 0 when one was there, or none was needed
 	TenantDuration time.Duration // from asking for a connection to the tenant until its answer's end
 	Retried        bool          // the tenant was asked a second time, after a 401
+	CSRFRetried    bool          // the tenant was asked once more, with a new CSRF token, because it had refused for want of one
 }
 
-// Bounds of one line. Together with escaping (six bytes for one at worst) they bound a line to about 20 KiB.
+// Bounds of one line. Together with escaping (six bytes for one at worst) they bound a line to about 31 KiB.
 const (
 	maxPath  = 2048
 	maxCause = 512
 	maxName  = 255
+
+	maxID          = 32 // of one with a length of its own
+	maxCorrelation = 128
 )
 
 // AppendLine appends the record as one line: a JSON object and a newline. Durations are whole microseconds.
@@ -69,17 +80,27 @@ func (a *Access) AppendLine(dst []byte) []byte {
 	if a.TenantStatus != 0 {
 		dst = appendNumber(dst, `,"tenant_status":`, int64(a.TenantStatus))
 	}
+	dst = appendMember(dst, `,"trace_id":`, a.TraceID, maxID)
+	dst = appendMember(dst, `,"span_id":`, a.SpanID, maxID)
+	dst = appendMember(dst, `,"correlation_id":`, a.CorrelationID, maxCorrelation)
+	dst = appendMember(dst, `,"mpl_id":`, a.MPLID, maxID)
 	dst = appendNumber(dst, `,"bytes_in":`, a.BytesIn)
 	dst = appendNumber(dst, `,"bytes_out":`, a.BytesOut)
 	dst = appendNumber(dst, `,"duration_us":`, a.Duration.Microseconds())
 	if a.TokenDuration != 0 {
 		dst = appendNumber(dst, `,"token_us":`, a.TokenDuration.Microseconds())
 	}
+	if a.CSRFDuration != 0 {
+		dst = appendNumber(dst, `,"csrf_us":`, a.CSRFDuration.Microseconds())
+	}
 	if a.TenantDuration != 0 {
 		dst = appendNumber(dst, `,"tenant_us":`, a.TenantDuration.Microseconds())
 	}
 	if a.Retried {
 		dst = append(dst, `,"retried":true`...)
+	}
+	if a.CSRFRetried {
+		dst = append(dst, `,"csrf_retried":true`...)
 	}
 	if a.isCut() {
 		dst = append(dst, `,"cut":true`...)

@@ -31,10 +31,22 @@ func TestAccessLineHoldsTheRecord(t *testing.T) {
 	}
 }
 
+func TestAccessLineHoldsWhatFindsTheRequestElsewhere(t *testing.T) {
+	a := sample()
+	a.TraceID, a.SpanID, a.CorrelationID, a.MPLID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", `0b9f"8a52`, "AGZf0-_9aBcDeFgHiJkLmNoPqRsT"
+	a.CSRFDuration, a.CSRFRetried = 3*time.Millisecond, true
+	got := string(a.AppendLine(nil))
+	want := `,"tenant_status":202,"trace_id":"0af7651916cd43dd8448eb211c80319c","span_id":"b7ad6b7169203331","correlation_id":"0b9f\"8a52",` +
+		`"mpl_id":"AGZf0-_9aBcDeFgHiJkLmNoPqRsT","bytes_in":16384,"bytes_out":312,"duration_us":48211,"csrf_us":3000,"tenant_us":47000,"csrf_retried":true}` + "\n"
+	if !strings.HasSuffix(got, want) {
+		t.Errorf("line\n got %s\nwant its end to be %s", got, want)
+	}
+}
+
 func TestAccessLineIsBounded(t *testing.T) {
 	long := strings.Repeat("\x00", 1<<20)
 	a := &record.Access{Protocol: long, Source: long, Method: long, Host: long, Path: long, Identity: long, Serial: long, Route: long, Tenant: long,
-		RequestID: long, Cause: long, Outcome: record.Malformed}
+		TraceID: long, SpanID: long, CorrelationID: long, MPLID: long, RequestID: long, Cause: long, Outcome: record.Malformed}
 	line := a.AppendLine(nil)
 	if len(line) > 32<<10 {
 		t.Errorf("line of %d bytes, want at most 32 KiB", len(line))

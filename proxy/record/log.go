@@ -64,7 +64,7 @@ type Log struct {
 
 const (
 	defaultBuffer = 8 << 20
-	minBuffer     = 64 << 10 // room for three longest lines
+	minBuffer     = 64 << 10 // room for two longest lines
 	urgentBytes   = 64 << 10 // a write of this size costs little more than its copying
 	keepBytes     = 1 << 20  // a buffer that grew beyond this is given back when little of it is used again
 )

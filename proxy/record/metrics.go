@@ -27,6 +27,7 @@ type Metrics struct {
 
 	tokenFetches  *prometheus.CounterVec   // tenant, result
 	tokenDuration *prometheus.HistogramVec // tenant
+	csrfFetches   *prometheus.CounterVec   // tenant, result
 	handshakes    *prometheus.CounterVec   // result
 	connections   prometheus.Gauge
 	cut           *prometheus.CounterVec // outcome
@@ -64,6 +65,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		retries:         counter("tenant_retries_total", "Requests sent to the tenant a second time after a 401.", "tenant"),
 		tokenFetches:    counter("token_fetches_total", "Attempts to fetch a token by result: ok or the step that failed.", "tenant", "result"),
 		tokenDuration:   histogram("token_fetch_duration_seconds", "How long the token server took.", tokenBuckets, "tenant"),
+		csrfFetches:     counter("csrf_fetches_total", "Attempts to fetch a CSRF token from a tenant by result.", "tenant", "result"),
 		handshakes:      counter("tls_handshakes_total", "TLS handshakes of callers by result.", "result"),
 		connections:     prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "connections_open", Help: "Open connections of callers."}),
 		cut:             counter("connections_cut_total", "Connections that were ended because of what the caller sent on them, by outcome.", "outcome"),
@@ -72,7 +74,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	empty := make(map[handleKey]*handle)
 	m.handles.Store(&empty)
 	reg.MustRegister(m.requests, m.duration, m.tokenWait, m.tenantDuration, m.bytes, m.tenantResponses, m.retries,
-		m.tokenFetches, m.tokenDuration, m.handshakes, m.connections, m.cut, m.switches, buildInfo())
+		m.tokenFetches, m.tokenDuration, m.csrfFetches, m.handshakes, m.connections, m.cut, m.switches, buildInfo())
 	return m
 }
 
@@ -159,4 +161,21 @@ func (m *Metrics) CredentialSwitched(tenant string, fallback bool) {
 		to = "older"
 	}
 	m.switches.WithLabelValues(tenant, to).Inc()
+}
+
+// Results of fetching a CSRF token: the values of the label of tenantgate_csrf_fetches_total.
+const (
+	CSRFDone    = "ok"
+	CSRFNoLink  = "unreachable" // no connection to the tenant
+	CSRFBroken  = "broken"      // no answer, none in time, or one that is not HTTP
+	CSRFRefused = "refused"     // 401 or 403
+	CSRFMissing = "missing"     // an answer without a token
+	CSRFDropped = "dropped"     // the identity, its credential or the tenant changed meanwhile
+)
+
+// CSRFFetch counts one attempt to fetch a CSRF token; result is one of the constants above.
+func (m *Metrics) CSRFFetch(tenant, result string) {
+	if m != nil {
+		m.csrfFetches.WithLabelValues(tenant, result).Inc()
+	}
 }

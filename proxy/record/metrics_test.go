@@ -204,3 +204,16 @@ func BenchmarkObserve(b *testing.B) {
 		m.Observe(a)
 	}
 }
+
+func TestCSRFFetchesAreCountedByResult(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	m := record.NewMetrics(reg)
+	m.CSRFFetch("acme", record.CSRFDone)
+	m.CSRFFetch("acme", record.CSRFDone)
+	m.CSRFFetch("acme", record.CSRFRefused)
+	(*record.Metrics)(nil).CSRFFetch("acme", record.CSRFDone)
+	wantSamples(t, reg, map[string]float64{
+		`tenantgate_csrf_fetches_total{result="ok",tenant="acme"}`:      2,
+		`tenantgate_csrf_fetches_total{result="refused",tenant="acme"}`: 1,
+	})
+}

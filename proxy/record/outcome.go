@@ -23,6 +23,7 @@ const (
 	Limited                          // a limit of the identity was reached, or one of the caller's address
 	Overloaded                       // this node has no room for the request, whoever sent it
 	NoToken                          // no token could be had for the identity's credential
+	NoCSRFToken                      // the tenant gave no CSRF token for a change
 	Unreachable                      // no connection to the tenant
 	TenantUnavailable                // the tenant is not called now: connections to it fail, or it has all requests that it may have
 	Timeout                          // the tenant did not answer in time
@@ -57,6 +58,7 @@ var table = [outcomes]row{
 	Limited:           {"limited", 429, "Limit reached", "Too many requests. Try again later."},
 	Overloaded:        {"overloaded", 503, "Overloaded", "The gateway has no room for the request at present. Nothing was sent to the tenant. Try again later."},
 	NoToken:           {"no_token", 502, "No token", "The gateway could not get a token for this identity. Nothing was sent to the tenant."},
+	NoCSRFToken:       {"no_csrf_token", 502, "No CSRF token", "The tenant did not give the CSRF token that it asks for. It has not executed the request."},
 	Unreachable:       {"unreachable", 502, "Tenant unreachable", "The tenant could not be reached. Nothing was sent to it."},
 	TenantUnavailable: {"tenant_unavailable", 503, "Tenant unavailable", "The tenant is not called at present. Nothing was sent to it. Try again later."},
 	Timeout:           {"timeout", 504, "Tenant timeout", "The tenant did not answer in time. It may have executed the request."},

@@ -73,7 +73,7 @@ func (s *Sim) serveFlow(x *exchange, r *http.Request, path string) {
 		writeHTML(x, http.StatusForbidden, "<!doctype html><html lang=\"en\"><head><title>HTTP Status 403 – Forbidden</title></head><body><h1>HTTP Status 403 – Forbidden</h1></body></html>")
 		return
 	}
-	if (f.CSRF || sw.CSRF) && !csrf(x, r, user) {
+	if (f.CSRF || sw.CSRF) && !csrf(x, r, user, sw.CSRFStatus) {
 		return
 	}
 	x.execute(r, f, sw)
@@ -120,7 +120,7 @@ func (s *Sim) identify(r *http.Request, sw *Switches) (user *session, opened boo
 	if known != nil && known.client == t.client {
 		return known, false, nil
 	}
-	return s.sessions.open(t.client, t.roles), true, nil
+	return s.sessions.open(t.client, cookiePath(strings.ToLower(r.URL.Path)), t.roles), true, nil
 }
 
 // unauthenticated is a 401. Its form is assumed: SAP does not document it.
@@ -129,8 +129,8 @@ func unauthenticated(w http.ResponseWriter) {
 	writeHTML(w, http.StatusUnauthorized, "<!doctype html><html lang=\"en\"><head><title>HTTP Status 401 – Unauthorized</title></head><body><h1>HTTP Status 401 – Unauthorized</h1></body></html>")
 }
 
-// csrf is the exchange of TENANTS.md 3.2; it reports whether the flow is to be executed.
-func csrf(w http.ResponseWriter, r *http.Request, user *session) bool {
+// csrf is the exchange of TENANTS.md 3.2; it reports whether the flow is to be executed. A token is good only in the session that it was given to.
+func csrf(w http.ResponseWriter, r *http.Request, user *session, status int) bool {
 	safe := r.Method == http.MethodGet || r.Method == http.MethodHead
 	token := r.Header.Get("X-CSRF-Token")
 	switch {
@@ -141,8 +141,14 @@ func csrf(w http.ResponseWriter, r *http.Request, user *session) bool {
 	case safe || r.Method == http.MethodOptions || token == user.csrf:
 		return true
 	}
+	if status != 0 && status != http.StatusForbidden {
+		writeHTML(w, status, "<!doctype html><html lang=\"en\"><head><title>HTTP Status "+http.StatusText(status)+"</title></head></html>")
+		return false
+	}
 	w.Header().Set("X-CSRF-Token", "required")
-	user.setCookies(w)
+	if w.Header().Get("Set-Cookie") == "" { // three of them, not six
+		user.setCookies(w)
+	}
 	writeHTML(w, http.StatusForbidden, "<!doctype html><html lang=\"en\"><head><title>HTTP Status 403 – Forbidden</title></head><body><h1>HTTP Status 403 – Forbidden</h1></body></html>")
 	return false
 }

@@ -147,6 +147,7 @@ type exchange struct {
 func (s *Sim) recorded(name Listener, next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q := &Request{Time: time.Now(), Listener: name, Method: r.Method, Target: r.RequestURI, Header: r.Header.Clone(), Host: r.Host}
+		r = r.WithContext(r.Context()) // net/http looks at its own Body when it answers before a body that it was to ask for
 		if c := tapOf(r.Context()); c != nil {
 			q.Connection, q.Head = c.id, c.take()
 			state := c.ConnectionState()

@@ -9,6 +9,7 @@ import (
 // session is an HTTP session of the tenant: it belongs to whoever opened it, and outlives his tokens.
 type session struct {
 	id, csrf, client string
+	path             string // of its cookie
 	roles            []string
 }
 
@@ -34,12 +35,13 @@ func (s *sessions) find(r *http.Request) *session {
 	return s.byID[c.Value]
 }
 
-// open makes a session.
-func (s *sessions) open(client string, roles []string) *session {
+// open makes a session for the part of the tenant that has the path.
+func (s *sessions) open(client, path string, roles []string) *session {
 	if s.byID == nil {
 		s.byID = map[string]*session{}
 	}
-	n := &session{id: strings.ToUpper(hex.EncodeToString(random(16))), csrf: strings.ToUpper(hex.EncodeToString(random(16))), client: client, roles: roles}
+	n := &session{id: strings.ToUpper(hex.EncodeToString(random(16))), csrf: strings.ToUpper(hex.EncodeToString(random(16))), client: client,
+		path: path, roles: roles}
 	s.byID[n.id] = n
 	s.order = append(s.order, n.id)
 	if len(s.order) > maxSessions {
@@ -49,10 +51,25 @@ func (s *sessions) open(client string, roles []string) *session {
 	return n
 }
 
+// cookiePath is what a session's cookie is sent back to: the API has one of its own (TENANTS.md 3.2).
+func cookiePath(path string) string {
+	if strings.HasPrefix(path, "/api/") {
+		return "/api"
+	}
+	return "/"
+}
+
+// ForgetSessions ends all sessions, as a restart of the tenant does.
+func (s *Sim) ForgetSessions() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions = sessions{}
+}
+
 // setCookies sends the three cookies of TENANTS.md 3.3.
 func (n *session) setCookies(w http.ResponseWriter) {
 	for _, c := range []*http.Cookie{
-		{Name: sessionCookie, Value: n.id, Path: "/", Secure: true, HttpOnly: true},
+		{Name: sessionCookie, Value: n.id, Path: n.path, Secure: true, HttpOnly: true},
 		{Name: tenantSessionCookie, Value: "a%2Bg" + n.id[:8] + "%3D", Path: "/", Secure: true, HttpOnly: true},
 		{Name: stickyCookie, Value: "6b1c2d3e-0000-4000-8000-0123", Path: "/", Secure: true, HttpOnly: true},
 	} {

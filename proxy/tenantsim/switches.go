@@ -38,6 +38,9 @@ type Switches struct {
 	NoCookies, NoSessionLeak bool
 	// CSRF protects every flow and the API, as the HTTPS sender does by default.
 	CSRF bool
+	// CSRFStatus is the answer to a change without a CSRF token that its session knows. 0 means 403; some were seen to say 500, without
+	// the header field that tells why.
+	CSRFStatus int
 	// ExpiredStatus is the answer to an expired or revoked token. 0 means 401; older releases said 500.
 	ExpiredStatus int
 	// RoleDelay is how long a change of roles takes to act; up to 1 h on a real tenant.
