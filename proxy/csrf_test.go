@@ -201,7 +201,15 @@ func TestASessionNeverOutlivesWhatItWasOpenedFor(t *testing.T) {
 			g.change(func(tx *identity.Tx) error { _, err := tx.DisableIdentity(ctx, "orders"); return err })
 			g.change(func(tx *identity.Tx) error { _, err := tx.EnableIdentity(ctx, "orders"); return err })
 		}, "sb-orders", 200},
-		{"another credential", func(g *simGate) { g.addClient("orders", "sb-new") }, "sb-new", 200},
+		{"another credential", func(g *simGate) {
+			g.addClient("orders", "sb-new")
+			c := g.issue("orders")
+			eventually(g.tb, "the new credential in use", func() bool { // once it has worked
+				g.wantServed(c.post("/http/flow/3", "x"), 200)
+				all := g.sim.Executed()
+				return all[len(all)-1].Client == "sb-new"
+			})
+		}, "sb-new", 200},
 		{"another credential in place of the old", func(g *simGate) {
 			old := g.registry.Snapshot().Credentials("orders", "cpi")[0].ID
 			g.addClient("orders", "sb-new")
