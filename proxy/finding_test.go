@@ -93,7 +93,8 @@ func TestTheMessageProcessingLogIsOnRecord(t *testing.T) {
 				}
 			}})
 			a = c.post("/http/flow/pieces", "x")
-			if r := g.wantServed(a, 500); r["mpl_id"] != id || a.body != "Order 4711 secret-text is unknown. The MPL ID for the failed message is : "+id || strings.Contains(fmt.Sprint(r), "secret-text") {
+			const text = "Order 4711 secret-text is unknown. The MPL ID for the failed message is : "
+			if r := g.wantServed(a, 500); r["mpl_id"] != id || a.body != text+id || strings.Contains(fmt.Sprint(r), "secret-text") {
 				t.Errorf("record %v, body %q", r, a.body)
 			}
 			// Where the flow lets the header through, on success too.
@@ -121,6 +122,24 @@ func TestTheMessageProcessingLogIsOnRecord(t *testing.T) {
 				t.Errorf("record %v, body %q", r, a.body)
 			}
 		})
+	}
+}
+
+// Whatever is spoken with the tenant.
+func TestAFailuresIDIsFound(t *testing.T) {
+	const body = "The MPL ID for the failed message is : AGZf0-_9aBcDeFgHiJkLmNoPqRsT"
+	g := newGate(t, proxy.Limits{})
+	g.tenant.answer(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		w.WriteHeader(500)
+		for i := 0; i < len(body); i += 10 {
+			io.WriteString(w, body[i:min(i+10, len(body))])
+			http.NewResponseController(w).Flush()
+		}
+	})
+	a := g.issue("orders").get("/http/orders/1")
+	if r := g.record(a.header.Get("X-Request-Id")); a.status != 500 || a.body != body || r["mpl_id"] != body[len(body)-28:] {
+		t.Errorf("got %+v, record %v", a, r)
 	}
 }
 

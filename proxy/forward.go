@@ -14,8 +14,8 @@ import (
 )
 
 // forward gets the identity's token and sends the request with it. After a 401 it does so once more with a new token, if the body can be sent again, and
-// likewise when the tenant asks for a CSRF token: in both cases it has executed nothing. A request of an idempotent method is sent once more when the tenant closed a kept connection before it began to answer. Any other failure behind the first
-// octet is final (law 9).
+// likewise when the tenant asks for a CSRF token: in both cases it has executed nothing. A request of an idempotent method is sent once more when the tenant
+// closed a kept connection before it began to answer. Any other failure behind the first octet is final (law 9).
 func (x *exchange) forward() {
 	a, route := &x.access, x.decision.Route
 	credentials := x.server.core.Registry.Snapshot().Credentials(a.Identity, a.Tenant)

@@ -17,7 +17,7 @@ func TestAFlowsOwn401IsNoTokenStorm(t *testing.T) {
 	for _, proto := range protocols {
 		t.Run(proto, func(t *testing.T) {
 			g := newSimGate(t, proxy.Limits{}, csrf(identity.CSRFAuto))
-			g.sim.SetFlow("/http/flow/refusing", status(401))
+			g.sim.SetFlow("/http/flow/refusing", answering(401))
 			c := g.issue("orders").speaking(proto)
 			var wg sync.WaitGroup
 			var others atomic.Int32
