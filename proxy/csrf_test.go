@@ -365,7 +365,8 @@ func TestAFetchThatBringsNoTokenIsNotFollowedByTheChange(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			reg := prometheus.NewRegistry()
 			g := newGate(t, proxy.Limits{}, func(c *proxy.Config) { c.Metrics = record.NewMetrics(reg) })
-			g.addRoute(identity.Route{Name: "guarded", Path: "/http/guarded/*", Tenant: "acme", Role: "orders.send", CSRF: identity.CSRFOn, ResponseTimeout: identity.Duration(300 * time.Millisecond)})
+			g.addRoute(identity.Route{Name: "guarded", Path: "/http/guarded/*", Tenant: "acme", Role: "orders.send", CSRF: identity.CSRFOn,
+				ResponseTimeout: identity.Duration(300 * time.Millisecond)})
 			var posts atomic.Int32
 			g.tenant.answer(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method != "GET" {
@@ -443,8 +444,10 @@ func TestATenantThatCannotBeReachedForAFetchIsOnRecord(t *testing.T) {
 	l.Close()
 	ctx := t.Context()
 	g.change(func(tx *identity.Tx) error {
-		_, e1 := tx.AddTenant(ctx, identity.Tenant{Name: "gone", BaseURL: "https://" + l.Addr().String(), TokenURL: g.tenant.URL + "/oauth/token", AuthStyle: "body", CABundle: g.tenant.caPEM})
-		_, e2 := tx.AddCredential(ctx, identity.Credential{Identity: "orders", Tenant: "gone", ClientID: "sb-orders", Kind: identity.KindSecret, Secret: identity.NewSecret("secret-of-orders")})
+		_, e1 := tx.AddTenant(ctx, identity.Tenant{Name: "gone", BaseURL: "https://" + l.Addr().String(),
+			TokenURL: g.tenant.URL + "/oauth/token", AuthStyle: "body", CABundle: g.tenant.caPEM})
+		_, e2 := tx.AddCredential(ctx, identity.Credential{Identity: "orders", Tenant: "gone", ClientID: "sb-orders",
+			Kind: identity.KindSecret, Secret: identity.NewSecret("secret-of-orders")})
 		_, e3 := tx.AddRoute(ctx, identity.Route{Name: "gone", Path: "/gone/*", Tenant: "gone", Role: "orders.send", CSRF: identity.CSRFOn})
 		return errors.Join(e1, e2, e3)
 	})

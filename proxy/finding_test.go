@@ -93,7 +93,8 @@ func TestTheMessageProcessingLogIsOnRecord(t *testing.T) {
 				}
 			}})
 			a = c.post("/http/flow/pieces", "x")
-			if r := g.wantServed(a, 500); r["mpl_id"] != id || a.body != "Order 4711 secret-text is unknown. The MPL ID for the failed message is : "+id || strings.Contains(fmt.Sprint(r), "secret-text") {
+			const text = "Order 4711 secret-text is unknown. The MPL ID for the failed message is : "
+			if r := g.wantServed(a, 500); r["mpl_id"] != id || a.body != text+id || strings.Contains(fmt.Sprint(r), "secret-text") {
 				t.Errorf("record %v, body %q", r, a.body)
 			}
 			// Where the flow lets the header through, on success too.

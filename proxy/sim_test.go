@@ -49,7 +49,8 @@ func (g *simGate) addClient(name, id string) {
 	g.tb.Helper()
 	g.sim.AddClient(tenantsim.Client{ID: id, Secret: "secret-of-" + id})
 	g.change(func(tx *identity.Tx) error {
-		_, err := tx.AddCredential(g.tb.Context(), identity.Credential{Identity: name, Tenant: "cpi", ClientID: id, Kind: identity.KindSecret, Secret: identity.NewSecret("secret-of-" + id)})
+		_, err := tx.AddCredential(g.tb.Context(), identity.Credential{Identity: name, Tenant: "cpi", ClientID: id,
+			Kind: identity.KindSecret, Secret: identity.NewSecret("secret-of-" + id)})
 		return err
 	})
 }

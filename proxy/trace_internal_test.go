@@ -97,7 +97,8 @@ func TestATraceTakesNoMemory(t *testing.T) {
 func BenchmarkTrace(b *testing.B) {
 	for name, parent := range map[string]string{"begun": "", "continued": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"} {
 		b.Run(name, func(b *testing.B) {
-			fields := wire.Fields{{Name: "Accept", Value: "*/*"}, {Name: "User-Agent", Value: "SAP-CPI"}, {Name: "Content-Type", Value: "application/json"}, {Name: "traceparent", Value: parent}}
+			fields := wire.Fields{{Name: "Accept", Value: "*/*"}, {Name: "User-Agent", Value: "SAP-CPI"},
+				{Name: "Content-Type", Value: "application/json"}, {Name: "traceparent", Value: parent}}
 			var tr trace
 			var out []byte
 			b.ReportAllocs()
