@@ -33,7 +33,7 @@ func each(ctx context.Context, q querier, fn func(scanner) error, query string, 
 // The columns of each table, in the order in which the scan functions and statements below have them.
 const (
 	tenantColumns = `name, description, base_url, token_url, auth_style, scope, ca_bundle, case_sensitive, timeout, created, updated, http_proxy, client_certificate, ` +
-		`concurrency, breaker_failures, breaker_cooldown`
+		`concurrency, breaker_failures, breaker_cooldown, protocol`
 	routeColumns       = `name, host, path, methods, tenant, tenant_path, role, case_rule, max_body, response_timeout, idle_timeout, scope, created, updated, upgrade`
 	identityColumns    = `name, owner, description, roles, disabled, review_date, created, updated, rate, burst, concurrency, bandwidth`
 	credentialColumns  = `id, identity, tenant, client_id, auth_style, token_url, scope, kind, certificate, not_after, created, secret`
@@ -41,10 +41,10 @@ const (
 )
 
 const (
-	insertTenant = `INSERT INTO tenants (` + tenantColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
+	insertTenant = `INSERT INTO tenants (` + tenantColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`
 	updateTenant = `UPDATE tenants SET description = $2, base_url = $3, token_url = $4, auth_style = $5, scope = $6, ca_bundle = $7, ` +
 		`case_sensitive = $8, timeout = $9, created = $10, updated = $11, http_proxy = $12, client_certificate = $13, ` +
-		`concurrency = $14, breaker_failures = $15, breaker_cooldown = $16 WHERE name = $1`
+		`concurrency = $14, breaker_failures = $15, breaker_cooldown = $16, protocol = $17 WHERE name = $1`
 	deleteTenant = `DELETE FROM tenants WHERE name = $1`
 
 	insertRoute = `INSERT INTO routes (` + routeColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`
@@ -67,7 +67,7 @@ const (
 func tenantArgs(t *Tenant) []any {
 	return []any{t.Name, t.Description, t.BaseURL, t.TokenURL, t.AuthStyle, t.Scope, t.CABundle, flag(t.CaseSensitive),
 		int64(t.Timeout), micros(t.Created), micros(t.Updated), t.HTTPProxy, t.ClientCertificate,
-		int64(t.Concurrency), int64(t.BreakerFailures), int64(t.BreakerCooldown)}
+		int64(t.Concurrency), int64(t.BreakerFailures), int64(t.BreakerCooldown), t.Protocol}
 }
 
 func scanTenant(row scanner) (*Tenant, error) {
@@ -75,7 +75,7 @@ func scanTenant(row scanner) (*Tenant, error) {
 	var sensitive, created, updated int64
 	err := row.Scan(&t.Name, &t.Description, &t.BaseURL, &t.TokenURL, &t.AuthStyle, &t.Scope, &t.CABundle, &sensitive,
 		&t.Timeout, &created, &updated, &t.HTTPProxy, &t.ClientCertificate,
-		&t.Concurrency, &t.BreakerFailures, &t.BreakerCooldown)
+		&t.Concurrency, &t.BreakerFailures, &t.BreakerCooldown, &t.Protocol)
 	t.CaseSensitive, t.Created, t.Updated = sensitive != 0, fromMicros(created), fromMicros(updated)
 	return t, err
 }
