@@ -191,6 +191,16 @@ func pathChar(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~!$&'()+,=:@/", c) >= 0
 }
 
+// fits reports, by an error on the route, whether its tenant can be asked for what it allows.
+func (r *Route) fits(t *Tenant) error {
+	v := validation{object: ObjectRoute, name: r.Name}
+	if len(r.Upgrade) > 0 && t.Protocol == ProtocolHTTP2 {
+		v.fail("upgrade", "tenant "+quoted(t.Name)+" is called by HTTP/2, which has no upgrades",
+			"allow none, or set the tenant's protocol to http1, or add the same remote system as a second tenant")
+	}
+	return v.err()
+}
+
 // upgrade checks the name of a protocol. One that carries requests of its own would carry them past every rule of the routes.
 func (v *validation) upgrade(field, protocol string) {
 	const allowed = "abcdefghijklmnopqrstuvwxyz0123456789-._"

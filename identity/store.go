@@ -33,7 +33,7 @@ func each(ctx context.Context, q querier, fn func(scanner) error, query string, 
 // The columns of each table, in the order in which the scan functions and statements below have them.
 const (
 	tenantColumns = `name, description, base_url, token_url, auth_style, scope, ca_bundle, case_sensitive, timeout, created, updated, http_proxy, client_certificate, ` +
-		`concurrency, breaker_failures, breaker_cooldown, issuer, token_parameters`
+		`concurrency, breaker_failures, breaker_cooldown, issuer, token_parameters, protocol`
 	routeColumns = `name, host, path, methods, tenant, tenant_path, role, case_rule, max_body, response_timeout, idle_timeout, scope, created, updated, upgrade, ` +
 		`token_parameters, csrf, csrf_path, caller_header`
 	identityColumns   = `name, owner, description, roles, disabled, review_date, created, updated, rate, burst, concurrency, bandwidth`
@@ -43,10 +43,10 @@ const (
 )
 
 const (
-	insertTenant = `INSERT INTO tenants (` + tenantColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`
+	insertTenant = `INSERT INTO tenants (` + tenantColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`
 	updateTenant = `UPDATE tenants SET description = $2, base_url = $3, token_url = $4, auth_style = $5, scope = $6, ca_bundle = $7, ` +
 		`case_sensitive = $8, timeout = $9, created = $10, updated = $11, http_proxy = $12, client_certificate = $13, ` +
-		`concurrency = $14, breaker_failures = $15, breaker_cooldown = $16, issuer = $17, token_parameters = $18 WHERE name = $1`
+		`concurrency = $14, breaker_failures = $15, breaker_cooldown = $16, issuer = $17, token_parameters = $18, protocol = $19 WHERE name = $1`
 	deleteTenant = `DELETE FROM tenants WHERE name = $1`
 
 	insertRoute = `INSERT INTO routes (` + routeColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`
@@ -71,7 +71,7 @@ const (
 func tenantArgs(t *Tenant) []any {
 	return []any{t.Name, t.Description, t.BaseURL, t.TokenURL, t.AuthStyle, t.Scope, t.CABundle, flag(t.CaseSensitive),
 		int64(t.Timeout), micros(t.Created), micros(t.Updated), t.HTTPProxy, t.ClientCertificate,
-		int64(t.Concurrency), int64(t.BreakerFailures), int64(t.BreakerCooldown), t.Issuer, string(t.TokenParameters)}
+		int64(t.Concurrency), int64(t.BreakerFailures), int64(t.BreakerCooldown), t.Issuer, string(t.TokenParameters), t.Protocol}
 }
 
 func scanTenant(row scanner) (*Tenant, error) {
@@ -79,7 +79,7 @@ func scanTenant(row scanner) (*Tenant, error) {
 	var sensitive, created, updated int64
 	err := row.Scan(&t.Name, &t.Description, &t.BaseURL, &t.TokenURL, &t.AuthStyle, &t.Scope, &t.CABundle, &sensitive,
 		&t.Timeout, &created, &updated, &t.HTTPProxy, &t.ClientCertificate,
-		&t.Concurrency, &t.BreakerFailures, &t.BreakerCooldown, &t.Issuer, &t.TokenParameters)
+		&t.Concurrency, &t.BreakerFailures, &t.BreakerCooldown, &t.Issuer, &t.TokenParameters, &t.Protocol)
 	t.CaseSensitive, t.Created, t.Updated = sensitive != 0, fromMicros(created), fromMicros(updated)
 	return t, err
 }

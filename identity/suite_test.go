@@ -106,6 +106,7 @@ func testKeepsFields(t *testing.T, db *database.DB) {
 	cpi, shown := tenant("cpi"), tenant("shown")
 	cpi.Description, cpi.Scope, cpi.CaseSensitive, cpi.Timeout = "Cloud Integration äöü", "a b", true, identity.Duration(7*time.Second)
 	cpi.HTTPProxy, shown.ClientCertificate = "http://proxy.example.com:3128/", identity.ShowCredential
+	cpi.Protocol, shown.Protocol = "http1", identity.ProtocolHTTP2
 	cpi.Concurrency, cpi.BreakerFailures, cpi.BreakerCooldown = 30, identity.NoBreaker, identity.Duration(3*time.Second)
 	route := identity.Route{Name: "orders", Host: "api.example.com", Path: "/http/orders/*", Methods: []string{"POST", "GET", "GET"}, Tenant: "cpi",
 		TenantPath: "/cxf/orders/*", Role: "orders.send", Case: identity.CaseInsensitive, MaxBody: -1,
@@ -128,10 +129,11 @@ func testKeepsFields(t *testing.T, db *database.DB) {
 		return errors.Join(e0, e1, e2, e3, e4, e5)
 	})
 	s := r.Snapshot()
-	if got, ok := s.Tenant("shown"); !ok || got.ClientCertificate != identity.ShowCredential {
+	if got, ok := s.Tenant("shown"); !ok || got.ClientCertificate != identity.ShowCredential || got.Protocol != identity.ProtocolHTTP2 {
 		t.Errorf("got tenant %+v, %v", got, ok)
 	}
-	if got, ok := s.Tenant("cpi"); !ok || got.HTTPProxy != "http://proxy.example.com:3128" || got.ClientCertificate != identity.ShowNone {
+	if got, ok := s.Tenant("cpi"); !ok || got.HTTPProxy != "http://proxy.example.com:3128" || got.ClientCertificate != identity.ShowNone ||
+		got.Protocol != identity.ProtocolHTTP1 {
 		t.Errorf("got tenant %+v, %v", got, ok)
 	}
 	if got, _ := s.Tenant("cpi"); got.Concurrency != 30 || got.BreakerFailures != identity.NoBreaker || got.BreakerCooldown != cpi.BreakerCooldown {

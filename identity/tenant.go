@@ -24,6 +24,13 @@ const (
 	ShowCredential = "credential" // the certificate of the calling identity's credential, which then must be of KindCertificate
 )
 
+// What is spoken with a tenant, in [Tenant.Protocol]. It is never guessed: which of the two a tenant would rather have is not known before it is called, and what
+// a request may count on (trailers, streams in both directions, an upgrade) should not depend on it.
+const (
+	ProtocolHTTP1 = ""   // HTTP/1.1
+	ProtocolHTTP2 = "h2" // HTTP/2, which gRPC needs: over TLS by ALPN, without TLS with prior knowledge (RFC 9113, section 3)
+)
+
 // DefaultTenantTimeout bounds a call to a tenant, from the request's start to the response's header, when the tenant names no bound.
 const DefaultTenantTimeout = 60 * time.Second
 
@@ -57,6 +64,8 @@ type Tenant struct {
 	// ClientCertificate is ShowNone or ShowCredential: the client certificate that a connection to the tenant shows. (Its token endpoint is
 	// shown one by AuthMTLS.)
 	ClientCertificate string `json:"client_certificate,omitempty"`
+	// Protocol is ProtocolHTTP1 or ProtocolHTTP2. "http1" is another way to write the former. A tenant of HTTP/2 takes no upgrades (WebSocket).
+	Protocol string `json:"protocol,omitempty"`
 	// Concurrency is how many requests to the tenant may be in flight, on each node; 0 is no limit but the share that any tenant has of all
 	// requests.
 	Concurrency int `json:"concurrency,omitempty"`
@@ -88,6 +97,9 @@ func (t Tenant) Validate() error {
 	if t.ClientCertificate != ShowNone && t.ClientCertificate != ShowCredential {
 		v.fail("client_certificate", quoted(t.ClientCertificate)+" is not one to show", "give credential, or nothing for none")
 	}
+	if p := t.normal().Protocol; p != ProtocolHTTP1 && p != ProtocolHTTP2 {
+		v.fail("protocol", quoted(t.Protocol)+" is not one that is spoken with tenants", "give http1 (default) or h2")
+	}
 	v.tenantLimits(&t)
 	return v.err()
 }
@@ -96,6 +108,9 @@ func (t Tenant) Validate() error {
 func (t Tenant) normal() Tenant {
 	t.TokenURL = bareTokenURL(t.TokenURL)
 	t.BaseURL, t.HTTPProxy = strings.TrimRight(t.BaseURL, "/"), strings.TrimRight(t.HTTPProxy, "/")
+	if t.Protocol == "http1" {
+		t.Protocol = ProtocolHTTP1
+	}
 	return t
 }
 

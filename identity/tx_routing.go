@@ -62,6 +62,16 @@ func (tx *Tx) tenantFits(old, t *Tenant) error {
 			return err
 		}
 	}
+	if old.Protocol != t.Protocol {
+		for _, e := range tx.draft.routes {
+			if e.Route.Tenant != t.Name {
+				continue
+			}
+			if err := e.Route.fits(t); err != nil {
+				return err
+			}
+		}
+	}
 	if old.AuthStyle == t.AuthStyle && old.TokenURL == t.TokenURL && old.Issuer == t.Issuer && (old.HTTPProxy == "") == (t.HTTPProxy == "") &&
 		old.ClientCertificate == t.ClientCertificate {
 		return nil
@@ -168,6 +178,9 @@ func (tx *Tx) storeRoute(ctx context.Context, r Route, statement string) (Route,
 	if !ok {
 		return Route{}, &Error{Code: ErrInvalid, Object: ObjectRoute, Name: r.Name, Field: "tenant",
 			Message: "there is no tenant " + quoted(r.Tenant), Hint: "add the tenant first"}
+	}
+	if err := r.fits(tenant); err != nil {
+		return Route{}, err
 	}
 	entry := newRouteEntry(&r, tenant)
 	if other := tx.draft.overlapping(entry); other != nil {

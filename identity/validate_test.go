@@ -111,6 +111,8 @@ func TestValidateRefuses(t *testing.T) {
 
 		{"unknown client certificate", "client_certificate", withTenant(func(v *identity.Tenant) { v.ClientCertificate = "mine" })},
 
+		{"unknown protocol", "protocol", withTenant(func(v *identity.Tenant) { v.Protocol = "h3" })},
+
 		{"no path", "path", path("")},
 		{"relative path", "path", path("a")},
 		{"encoded path", "path", path("/a%2fb")},

@@ -11,12 +11,12 @@ import (
 )
 
 // inform passes an interim answer (1xx) on.
-func (x *exchange) inform(l *link, tok token.Token) error {
+func (x *exchange) inform(r *wire.Response, tok token.Token) error {
 	if x.req.Minor == 0 {
 		return nil
 	}
-	x.caller.begin(l.resp.Status, l.resp.Reason)
-	x.fields(&l.resp, tok)
+	x.caller.begin(r.Status, r.Reason)
+	x.fields(r, tok)
 	return x.caller.interim()
 }
 
@@ -39,11 +39,16 @@ func (x *exchange) answer(l *link, tok token.Token) {
 	c.head(length, r.Announced)
 	x.committed, x.passing, a.Status = true, true, r.Status
 	start := x.now
-	l.now = start.UnixNano()
-	l.body.Reset(&l.in, r.Length, tenantLimits)
-	l.patience(x.decision.Route.IdleTimeout, true)
 	x.mpl.begin(r)
-	err := x.copyBody(l)
+	var err error
+	if l.stream != nil {
+		err = x.copyStream(l)
+	} else {
+		l.now = start.UnixNano()
+		l.body.Reset(&l.in, r.Length, tenantLimits)
+		l.patience(x.decision.Route.IdleTimeout, true)
+		err = x.copyBody(l)
+	}
 	if id := x.mpl.found(); id != "" {
 		a.MPLID = id
 	}

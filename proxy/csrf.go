@@ -151,7 +151,7 @@ func (x *exchange) judge(r *wire.Response) (again bool) {
 		switch {
 		case x.reguarded:
 			x.access.Cause = "the tenant did not accept the CSRF token that it had just given"
-		case !x.upload.settleSoon() || !x.upload.replayable():
+		case !x.upload.halt() || !x.upload.replayable():
 			x.access.Cause = "the tenant requires a CSRF token, and the body could not be sent again"
 		default:
 			x.reguarded, x.access.CSRFRetried = true, true

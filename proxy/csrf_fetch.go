@@ -105,6 +105,9 @@ func (f *csrfFetch) run() {
 func (f *csrfFetch) fetch() (*session, *csrfError) {
 	ctx, cancel := context.WithTimeout(f.pool.open, f.limit)
 	defer cancel()
+	if f.pool.http2() {
+		return f.fetchH2(ctx)
+	}
 	if l := f.pool.take(time.Now()); l != nil {
 		s, err := f.ask(ctx, l)
 		if err == nil || err.status != 0 || ctx.Err() != nil {

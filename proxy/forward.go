@@ -15,7 +15,8 @@ import (
 
 // forward gets the identity's token and sends the request with it. After a 401 it does so once more with a new token, if the body can be sent again, and
 // likewise when the tenant asks for a CSRF token: in both cases it has executed nothing. A request of an idempotent method is sent once more when the tenant
-// closed a kept connection before it began to answer. Any other failure behind the first octet is final (law 9).
+// closed a kept connection before it began to answer, and any when the tenant says that it has not looked at it, which only HTTP/2 can say. Any other failure
+// behind the first octet is final (law 9).
 func (x *exchange) forward() {
 	a, route := &x.access, x.decision.Route
 	if !x.choose() {
@@ -79,6 +80,10 @@ func (x *exchange) forward() {
 			stale = true
 			x.hangUp()
 			continue
+		case err == errUntouched && !stale && x.upload.halt() && x.upload.replayable():
+			stale = true
+			x.hangUp()
+			continue
 		case err != nil && x.shut(err, true):
 			x.hangUp()
 			continue
@@ -88,7 +93,7 @@ func (x *exchange) forward() {
 			return
 		}
 		gate.connected()
-		if !csrfRequired(&l.resp) && x.disputed(l.resp.Status, tok) && !a.Retried && x.upload.settleSoon() && x.upload.replayable() {
+		if !csrfRequired(&l.resp) && x.disputed(l.resp.Status, tok) && !a.Retried && x.upload.halt() && x.upload.replayable() {
 			x.forgetSession()
 			a.Retried, stale = true, false
 			x.drain(l)
@@ -137,7 +142,12 @@ func (x *exchange) fail(stage record.Outcome, err error) {
 // connect takes a kept connection, or makes one. From here on an interruption of the exchange interrupts the connection.
 func (x *exchange) connect(p *pool, fresh bool) (*link, error) {
 	var l *link
-	if !fresh {
+	if p.http2() {
+		var err error
+		if l, err = x.open(p, fresh); err != nil {
+			return nil, err
+		}
+	} else if !fresh {
 		l = p.take(x.now)
 	}
 	if l == nil {
@@ -160,10 +170,14 @@ func (x *exchange) connect(p *pool, fresh bool) (*link, error) {
 var (
 	errStale      = errors.New("the tenant closed a kept connection instead of answering") // nothing of an answer came
 	errUnanswered = errors.New("the tenant closed the connection instead of answering")
+	errUntouched  = errors.New("the tenant says that it has not looked at the request")
 )
 
 // roundTrip sends the request and waits for the head of the final answer. Interim answers go to the caller.
 func (x *exchange) roundTrip(l *link, tok token.Token) error {
+	if l.stream != nil {
+		return x.roundTripH2(l, tok)
+	}
 	l.now = x.now.UnixNano()
 	l.patience(x.decision.Route.ResponseTimeout, false)
 	l.method = x.req.Method
@@ -233,7 +247,7 @@ func (x *exchange) roundTrip(l *link, tok token.Token) error {
 				u.stream(l)
 			}
 		default:
-			if err := x.inform(l, tok); err != nil {
+			if err := x.inform(&l.resp, tok); err != nil {
 				x.interrupt(errCallerGone)
 				return err
 			}
@@ -281,18 +295,11 @@ func (x *exchange) appendHead(dst []byte, tok token.Token) []byte {
 	dst = append(dst, x.decision.Target...)
 	dst = append(dst, " HTTP/1.1\r\n"...)
 	dst = wire.AppendField(dst, "Host", x.decision.Route.Base.Host)
-	for i := range q.Fields {
-		f := &q.Fields[i]
-		if x.passes(f.Name) && !q.Conn.Drops(f.Name) {
-			dst = wire.AppendField(dst, f.Name, f.Value)
-		}
-	}
-	// From here on we add: nothing that the caller says can take it away.
+	x.requestFields(tok, func(name, value string) { dst = wire.AppendField(dst, name, value) })
 	if x.upgrade != "" {
 		dst = append(dst, "Connection: Upgrade\r\n"...)
 		dst = wire.AppendField(dst, "Upgrade", x.upgrade)
 	}
-	x.addOurs(tok, func(name, value string) { dst = wire.AppendField(dst, name, value) })
 	switch {
 	case q.Length < 0:
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
@@ -306,6 +313,19 @@ func (x *exchange) appendHead(dst []byte, tok token.Token) []byte {
 		dst = append(dst, "Expect: 100-continue\r\n"...)
 	}
 	return append(dst, "\r\n"...)
+}
+
+// requestFields are the fields for the tenant, but for those that frame the message: the caller's that pass, and ours.
+func (x *exchange) requestFields(tok token.Token, add func(name, value string)) {
+	q := x.req
+	for i := range q.Fields {
+		f := &q.Fields[i]
+		if x.passes(f.Name) && !q.Conn.Drops(f.Name) {
+			add(f.Name, f.Value)
+		}
+	}
+	// From here on we add: nothing that the caller says can take it away.
+	x.addOurs(tok, add)
 }
 
 // passingNames is the list of those field names that may pass.
@@ -335,6 +355,11 @@ func (x *exchange) hangUp() {
 // it has refused before it came (RFC 9110, section 10.1.1).
 func (x *exchange) release(l *link) {
 	x.held = nil
+	if l.stream != nil {
+		x.link.CompareAndSwap(l, nil)
+		l.stream.finish()
+		return
+	}
 	mine := x.link.CompareAndSwap(l, nil) // else somebody has interrupted it
 	if mine && x.upgrade == "" && l.body.Done() && l.resp.Persistent() && l.in.Buffered() == 0 && x.upload.settle() && (x.upload.none() || x.upload.started) {
 		l.resp.Release()
@@ -346,7 +371,11 @@ func (x *exchange) release(l *link) {
 
 // drain reads the rest of an answer that nobody wants, if it is short, so that its connection is kept.
 func (x *exchange) drain(l *link) {
-	l.skip()
+	if l.stream != nil {
+		l.stream.drain()
+	} else {
+		l.skip()
+	}
 	x.release(l)
 }
 

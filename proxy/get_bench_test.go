@@ -2,8 +2,10 @@ package proxy_test
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"net"
+	"net/http"
 	"testing"
 
 	"github.com/tenantgate/tenantgate/identity"
@@ -118,6 +120,35 @@ func readMessage(c net.Conn, buf []byte, body int) ([]byte, error) {
 		n += m
 		if end := bytes.Index(buf[:n], []byte("\r\n\r\n")); end >= 0 && n >= end+len("\r\n\r\n")+body {
 			return buf[:n], nil
+		}
+	}
+}
+
+// BenchmarkProtocols is a GET of 1 KiB with each protocol on either side. Callers and tenant are net/http's, whose time and allocations are most of what is
+// reported: the differences are what counts.
+func BenchmarkProtocols(b *testing.B) {
+	for _, tenant := range []string{identity.ProtocolHTTP1, identity.ProtocolHTTP2} {
+		for _, proto := range protocols {
+			b.Run(proto+" to "+cmp.Or(tenant, "http1"), func(b *testing.B) {
+				tenantsSpeak = tenant
+				defer func() { tenantsSpeak = identity.ProtocolHTTP1 }()
+				g := newGate(b, proxy.Limits{})
+				body := bytes.Repeat([]byte("x"), bareBody)
+				g.tenant.answer(func(w http.ResponseWriter, r *http.Request) { w.Write(body) })
+				c := g.issue("orders").speaking(proto)
+				get := func() {
+					if a := c.get("/http/orders/1"); a.status != 200 || len(a.body) != bareBody {
+						b.Fatalf("got %+v", a)
+					}
+				}
+				for range 100 {
+					get()
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					get()
+				}
+			})
 		}
 	}
 }

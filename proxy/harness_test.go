@@ -28,6 +28,9 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/token"
 )
 
+// tenantsSpeak is the protocol of the gates' own tenants. A test that sets it must not run beside others.
+var tenantsSpeak = identity.ProtocolHTTP1
+
 // gate is a whole data plane on loopback with real parts: database, registry, CA, token engine, record file, and a tenant that keeps what reached it.
 type gate struct {
 	tb       testing.TB
@@ -81,7 +84,7 @@ func newGate(tb testing.TB, limits proxy.Limits, with ...func(*proxy.Config)) *g
 	g.roots = g.ca.Trust().CertPool()
 
 	g.change(func(tx *identity.Tx) error {
-		_, err := tx.AddTenant(ctx, identity.Tenant{Name: "acme", BaseURL: g.tenant.URL, TokenURL: g.tenant.URL + "/oauth/token", AuthStyle: "body", CABundle: g.tenant.caPEM})
+		_, err := tx.AddTenant(ctx, identity.Tenant{Name: "acme", BaseURL: g.tenant.URL, TokenURL: g.tenant.URL + "/oauth/token", AuthStyle: "body", CABundle: g.tenant.caPEM, Protocol: tenantsSpeak})
 		return err
 	})
 	for name, role := range map[string]string{"orders": "orders.send", "stock": "stock.read"} {
@@ -357,6 +360,7 @@ func newTenant(tb testing.TB) *tenant {
 	t.Server = httptest.NewUnstartedServer(http.HandlerFunc(t.serve))
 	t.Config.ErrorLog = log.New(io.Discard, "", 0)
 	t.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return ctx }
+	t.EnableHTTP2 = tenantsSpeak == identity.ProtocolHTTP2
 	t.StartTLS()
 	t.caPEM = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: t.Certificate().Raw}))
 	tb.Cleanup(func() {

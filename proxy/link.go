@@ -10,15 +10,15 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/wire"
 )
 
-// link is one connection to a tenant, for one identity. It carries one exchange at a time and belongs to its goroutine; write and progress may be called
-// by an uploading goroutine beside it, and interrupt by anybody.
+// link is one connection to a tenant, for one identity, or one stream on a connection of HTTP/2. It carries one exchange at a time and belongs to its
+// goroutine; write and progress may be called by an uploading goroutine beside it, and interrupt by anybody.
 type link struct {
 	pool   *pool
+	stream *stream // nil for HTTP/1.1; else the link's end of it, and of what follows only reused, resp and the body's trailer are used
 	raw    *socket
 	tls    *tls.Conn // nil for a tenant without TLS, which only loopback may be
-	reused bool      // it has idled before: the tenant may have closed it by now
-	made   time.Time // when its handshake began
-	since  time.Time // when it was put back
+	reused bool      // it has carried another exchange, or has idled: the tenant may have closed it by now
+	ageing
 
 	in     wire.Reader
 	method string // of the request that was sent
@@ -33,6 +33,12 @@ type link struct {
 	until atomic.Int64 // read deadline in force, in nanoseconds since 1970
 	taken int64        // write deadline in force; of the goroutine that writes
 	cut   atomic.Bool  // interrupted: every read and write ends at once
+}
+
+// ageing is what the age of a connection to a tenant goes by.
+type ageing struct {
+	made  time.Time // when its handshake began
+	since time.Time // when it was put back
 }
 
 const (
@@ -50,7 +56,7 @@ func (p *pool) dial(ctx context.Context) (*link, error) {
 		return nil, err
 	}
 	raw := newSocket(conn)
-	l := &link{pool: p, raw: raw, made: time.Now()}
+	l := &link{pool: p, raw: raw, ageing: ageing{made: time.Now()}}
 	l.limit.Store(int64(dialTimeout)) // a spare is read before anybody has said how long it may take
 	l.in.Init(l)
 	if p.tls == nil {
@@ -89,7 +95,13 @@ func (l *link) patience(d time.Duration, rolling bool) {
 }
 
 // progress puts the read deadline off: the exchange has moved on. It does so in steps, because that costs as much as a small read.
-func (l *link) progress() { l.progressAt(time.Now().UnixNano()) }
+func (l *link) progress() {
+	if l.stream != nil {
+		l.stream.progress()
+		return
+	}
+	l.progressAt(time.Now().UnixNano())
+}
 
 func (l *link) progressAt(now int64) {
 	limit := l.limit.Load()
@@ -107,7 +119,12 @@ func (l *link) progressAt(now int64) {
 var past = time.Unix(1, 0)
 
 // write sends octets, which the tenant must take within the limit in force.
-func (l *link) write(p []byte) error { return l.writeAt(time.Now().UnixNano(), p) }
+func (l *link) write(p []byte) error {
+	if l.stream != nil {
+		return l.stream.write(p)
+	}
+	return l.writeAt(time.Now().UnixNano(), p)
+}
 
 func (l *link) writeAt(now int64, p []byte) error {
 	limit := l.limit.Load()
@@ -128,12 +145,20 @@ func (l *link) writeAt(now int64, p []byte) error {
 
 // interrupt ends all reading and writing. The link cannot be used again.
 func (l *link) interrupt() {
+	if l.stream != nil {
+		l.stream.end(errInterrupted)
+		return
+	}
 	l.cut.Store(true)
 	l.raw.SetDeadline(past)
 }
 
 // close ends the link without ceremony: the tenant must not take what it has received for complete.
 func (l *link) close() {
+	if l.stream != nil {
+		l.stream.give(errInterrupted)
+		return
+	}
 	l.in.Discard()
 	l.resp.Release()
 	l.raw.Close()

@@ -120,7 +120,8 @@ func (g *gate) spoiledLink(t *testing.T) *toxiproxy.Proxy {
 	t.Cleanup(link.Stop)
 	ctx := t.Context()
 	g.change(func(tx *identity.Tx) error {
-		if _, err := tx.AddTenant(ctx, identity.Tenant{Name: "far", BaseURL: "https://" + link.Listen, TokenURL: g.tenant.URL + "/oauth/token", AuthStyle: "body", CABundle: g.tenant.caPEM}); err != nil {
+		if _, err := tx.AddTenant(ctx, identity.Tenant{Name: "far", BaseURL: "https://" + link.Listen, TokenURL: g.tenant.URL + "/oauth/token", AuthStyle: "body", CABundle: g.tenant.caPEM,
+			Protocol: tenantsSpeak}); err != nil {
 			return err
 		}
 		_, err := tx.AddCredential(ctx, identity.Credential{

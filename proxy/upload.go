@@ -31,6 +31,8 @@ type upload struct {
 	running bool          // a goroutine was started and its end was not seen
 	done    chan struct{} // closed by it
 	ok      atomic.Bool   // all of the body was sent
+	resumes bool          // what is kept may be sent again before the rest has come: on a link of HTTP/2
+	patient bool          // the caller may pause for as long as the link allows: see isGRPC
 	stopped atomic.Bool   // it is not wanted any more
 }
 
@@ -42,6 +44,7 @@ var (
 
 func (u *upload) begin(x *exchange) {
 	u.x, u.limit, u.count, u.kept, u.whole, u.started, u.failed, u.running, u.done = x, -1, 0, nil, true, false, nil, false, nil
+	u.resumes, u.patient = false, false
 	u.ok.Store(false)
 	u.stopped.Store(false)
 }
@@ -126,12 +129,13 @@ func (u *upload) replayable() bool {
 	case !u.started:
 		return true
 	}
-	return u.whole && u.x.caller.bodyDone()
+	return u.whole && (u.resumes || u.x.caller.bodyDone())
 }
 
 // stream begins to send the body to the tenant.
 func (u *upload) stream(l *link) {
 	u.started, u.running, u.done = true, true, make(chan struct{})
+	u.ok.Store(false)
 	go func() {
 		defer close(u.done)
 		defer func() {
@@ -146,19 +150,23 @@ func (u *upload) stream(l *link) {
 }
 
 func (u *upload) pump(l *link) {
+	if l.stream != nil && !l.stream.wanted() {
+		return
+	}
 	if len(u.kept) > 0 && l.write(u.kept) != nil { // of a length that is known: see gather
 		u.fail(errTenantWrite)
 		return
 	}
 	buf := wire.GetBuffer()
 	defer wire.PutBuffer(buf)
-	chunked := u.x.req.Length < 0
+	chunked := u.x.req.Length < 0 && l.stream == nil
+	pause := u.pause()
 	var waited time.Duration // for the caller; what the tenant takes its time for is not counted
 	room := u.x.portion(buf[wire.ChunkHead : len(buf)-2])
 	for {
 		asked := time.Now()
-		n, err := u.read(room, u.x.limits.BodyIdleTimeout)
-		if waited += time.Since(asked); err == nil && tooSlow(waited, u.count, u.x.limits.BodyIdleTimeout) {
+		n, err := u.read(room, pause)
+		if waited += time.Since(asked); err == nil && tooSlow(waited, u.count, pause) {
 			err = errBodySlow
 			u.fail(err)
 		}
@@ -183,6 +191,9 @@ func (u *upload) pump(l *link) {
 		}
 		switch {
 		case err == io.EOF:
+			if l.stream != nil {
+				l.stream.endBody()
+			}
 			if chunked && l.write(u.appendTrailer(append(buf[:0], "0\r\n"...))) != nil {
 				u.fail(errTenantWrite)
 				return
@@ -213,13 +224,29 @@ func (u *upload) fail(err error) {
 }
 
 func (u *upload) appendTrailer(dst []byte) []byte {
-	for _, f := range u.x.caller.bodyTrailer() {
-		if u.x.passes(f.Name) {
-			dst = wire.AppendField(dst, f.Name, f.Value)
-		}
-	}
+	u.trailer(func(name, value string) { dst = wire.AppendField(dst, name, value) })
 	return append(dst, "\r\n"...)
 }
+
+// trailer is what may pass of the trailer section.
+func (u *upload) trailer(add func(name, value string)) {
+	for _, f := range u.x.caller.bodyTrailer() {
+		if u.x.passes(f.Name) {
+			add(f.Name, f.Value)
+		}
+	}
+}
+
+// pause is how long the caller may send nothing of the body.
+func (u *upload) pause() time.Duration {
+	if u.patient {
+		return forever
+	}
+	return u.x.limits.BodyIdleTimeout
+}
+
+// forever is what a wait has that another clock bounds.
+const forever = 10 * 365 * 24 * time.Hour
 
 // settle reports whether all of the body was sent, and waits for the goroutine when it has.
 func (u *upload) settle() bool {
@@ -245,6 +272,27 @@ func (u *upload) settleSoon() bool {
 		}
 	}
 	return u.settle()
+}
+
+// halt has the goroutine end, or finds that it has, so that the body can be sent again: see replayable. It waits a moment for one that has the rest of a body
+// to send. On a link of HTTP/2 one that has failed to send may begin anew.
+func (u *upload) halt() bool {
+	if u.settleSoon() {
+		return true
+	}
+	if !u.resumes {
+		return false
+	}
+	select {
+	case <-u.done:
+	default:
+		return false // it waits for the caller
+	}
+	u.running = false
+	if u.failed == errTenantWrite {
+		u.failed = nil
+	}
+	return u.failed == nil
 }
 
 // stop ends the goroutine, wherever it is.

@@ -48,6 +48,8 @@ type pool struct {
 
 	idleMu sync.Mutex // guards what follows; held for a few instructions
 	idle   []*link    // the one used last is at the end
+	conns  []*h2conn  // of HTTP/2, in use or not; the newest is at the end
+	next   *dialling  // one of HTTP/2 that is on its way, nil while none is
 	closed bool       // nothing is kept any more
 	spares spares
 
@@ -180,9 +182,12 @@ func newPool(t *identity.Tenant, keep *keeping) (*pool, error) {
 		ServerName:         base.Hostname(),
 		RootCAs:            p.roots,
 		ClientSessionCache: tls.NewLRUClientSessionCache(32),
-		NextProtos:         []string{"http/1.1"}, // HTTP/2 is documented nowhere for SAP Cloud Integration
+		NextProtos:         []string{"http/1.1"},
 		// Small first records help browsers to render early; here they would be one system call for each 1.4 kB.
 		DynamicRecordSizingDisabled: true,
+	}
+	if p.http2() {
+		p.tls.NextProtos = []string{alpnHTTP2}
 	}
 	return p, nil
 }
@@ -217,7 +222,7 @@ func (p *pool) put(l *link, now time.Time) {
 	l.in.Release()
 	p.idleMu.Lock()
 	p.spares.good()
-	if p.closed || len(p.idle) >= maxIdleLinks || p.keep.spent(l, now) {
+	if p.closed || len(p.idle) >= maxIdleLinks || p.keep.spent(&l.ageing, now) {
 		p.idleMu.Unlock()
 		l.retire()
 		return
@@ -231,19 +236,23 @@ func (p *pool) prune(now time.Time) {
 	var old []*link
 	p.idleMu.Lock()
 	p.idle = slices.DeleteFunc(p.idle, func(l *link) bool {
-		gone := p.keep.spent(l, now)
+		gone := p.keep.spent(&l.ageing, now)
 		if !gone && l.raw.state() != socketOpen {
 			gone = true
-			p.spares.lost(l, now)
+			p.spares.lost(&l.ageing, now)
 		}
 		if gone {
 			old = append(old, l)
 		}
 		return gone
 	})
+	done := p.pruneConns(now)
 	p.idleMu.Unlock()
 	for _, l := range old {
 		l.retire()
+	}
+	for _, c := range done {
+		c.close()
 	}
 }
 
@@ -252,10 +261,14 @@ func (p *pool) close() {
 	p.idleMu.Lock()
 	idle := p.idle
 	p.idle, p.closed = nil, true
+	done := p.pruneConns(time.Now())
 	p.idleMu.Unlock()
 	p.shut()
 	for _, l := range idle {
 		l.retire()
+	}
+	for _, c := range done {
+		c.close()
 	}
 }
 

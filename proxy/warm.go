@@ -33,13 +33,13 @@ func (k keeping) withDefaults() keeping {
 }
 
 // A link is fresh in the first three quarters of its time, so that its successor is there before it goes.
-func (k *keeping) fresh(l *link, now time.Time) bool {
-	return now.Sub(l.since) < k.idleLife/4*3 && now.Sub(l.made) < k.maxAge/4*3
+func (k *keeping) fresh(a *ageing, now time.Time) bool {
+	return now.Sub(a.since) < k.idleLife/4*3 && now.Sub(a.made) < k.maxAge/4*3
 }
 
 // spent reports whether a link must not be used any more.
-func (k *keeping) spent(l *link, now time.Time) bool {
-	return now.Sub(l.since) > k.idleLife || now.Sub(l.made) > k.maxAge
+func (k *keeping) spent(a *ageing, now time.Time) bool {
+	return now.Sub(a.since) > k.idleLife || now.Sub(a.made) > k.maxAge
 }
 
 // spares is what a pool knows of links that are made ahead, so that the first call after a pause finds one and pays for no handshake. It is guarded by
@@ -48,7 +48,7 @@ type spares struct {
 	taken    bool      // an exchange has asked for a link since the pool was last looked after
 	used     time.Time // when that was, to a tick
 	dialling bool      // one is on its way: never two
-	last     *link     // the last one that was made, until it has proved to be worth its handshake
+	last     *ageing   // of the last one that was made, until it has proved to be worth its handshake
 	failures int       // in a row
 	notUntil time.Time // when the next may be made
 }
@@ -84,7 +84,12 @@ func (p *pool) warm(now time.Time) bool {
 // fresh is how many fresh links are at hand.
 func (p *pool) fresh(now time.Time) (n int) {
 	for _, l := range p.idle {
-		if p.keep.fresh(l, now) {
+		if p.keep.fresh(&l.ageing, now) {
+			n++
+		}
+	}
+	for _, c := range p.conns {
+		if c.freshAt(now) {
 			n++
 		}
 	}
@@ -95,8 +100,13 @@ func (p *pool) fresh(now time.Time) (n int) {
 func (p *pool) addSpare() {
 	current := p.current() // not if it was made by an exchange that knew no better
 	var l *link
+	var c *h2conn
 	var err error
-	if current {
+	switch {
+	case !current:
+	case p.http2():
+		c, err = p.another(p.open, false)
+	default:
 		l, err = p.dial(p.open)
 	}
 	p.idleMu.Lock()
@@ -108,11 +118,13 @@ func (p *pool) addSpare() {
 		s.used = time.Time{}
 	case err != nil:
 		s.bad()
+	case c != nil: // it is kept already
+		s.last = &c.ageing
 	case p.closed:
 		go l.retire() // it may wait for the tenant
 	default:
 		l.reused, l.since = true, l.made
-		s.last = l
+		s.last = &l.ageing
 		p.idle = append(p.idle, l)
 	}
 }
@@ -128,8 +140,8 @@ func (s *spares) bad() {
 }
 
 // lost notes that the tenant has closed a link that idled.
-func (s *spares) lost(l *link, now time.Time) {
-	if l == s.last && now.Sub(l.made) <= spareWorth {
+func (s *spares) lost(a *ageing, now time.Time) {
+	if a == s.last && now.Sub(a.made) <= spareWorth {
 		s.last = nil
 		s.bad()
 	}

@@ -130,6 +130,7 @@ func newPlace(tb testing.TB, address string, names ...string) *place {
 	p.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert, ClientCAs: x509.NewCertPool()}
 	p.TLS.ClientCAs.AppendCertsFromPEM([]byte(caPEM)) // to nobody's certificate of ours: a client that looks shows none
 	p.TLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return p.strict.Load(), nil }
+	p.EnableHTTP2 = tenantsSpeak == identity.ProtocolHTTP2
 	p.StartTLS()
 	tb.Cleanup(func() {
 		p.CloseClientConnections()
@@ -170,7 +171,8 @@ func selfSigned(tb testing.TB, names ...string) (tls.Certificate, string) {
 func (g *gate) addPlace(name, baseURL, caPEM string, change ...func(*identity.Tenant)) {
 	g.tb.Helper()
 	ctx := g.tb.Context()
-	tenant := identity.Tenant{Name: name, BaseURL: baseURL, TokenURL: g.tenant.URL + "/oauth/token", AuthStyle: "body", CABundle: caPEM + g.tenant.caPEM}
+	tenant := identity.Tenant{Name: name, BaseURL: baseURL, TokenURL: g.tenant.URL + "/oauth/token", AuthStyle: "body", CABundle: caPEM + g.tenant.caPEM,
+		Protocol: tenantsSpeak}
 	for _, c := range change {
 		c(&tenant)
 	}

@@ -50,6 +50,7 @@ func tenantAttributes(p *program, cmd *cobra.Command) *attributes {
 	a.duration(cmd, "timeout", "timeout", "longest wait for the tenant's response header (default 60s)")
 	a.text(cmd, "http-proxy", "http_proxy", "`URL` of the proxy to call the tenant and its token endpoint through, such as http://proxy:3128 (default: directly)")
 	a.text(cmd, "client-certificate", "client_certificate", "what connections to the tenant show: credential (the identity's own) or \"\" (default: nothing)")
+	a.text(cmd, "protocol", "protocol", "what is spoken with it: http1 (default), or h2, which gRPC needs")
 	a.whole(cmd, "concurrency", "concurrency", "`requests` to it in flight, on each node; 0 is its share of all requests (default)")
 	a.whole(cmd, "breaker-failures", "breaker_failures", "`connections` in a row that fail before it is left alone; -1 is never (default 5)")
 	a.duration(cmd, "breaker-cooldown", "breaker_cooldown", "how long it is left alone at first; doubles up to five times that (default 1s)")
@@ -107,6 +108,10 @@ func printTenant(w io.Writer, t *identity.Tenant) {
 	if t.ClientCertificate == identity.ShowCredential {
 		shown = "that of the identity's credential"
 	}
+	protocol := "HTTP/1.1"
+	if t.Protocol == identity.ProtocolHTTP2 {
+		protocol = "HTTP/2"
+	}
 	timeout := t.Timeout
 	if timeout == 0 {
 		timeout = identity.Duration(identity.DefaultTenantTimeout)
@@ -124,6 +129,7 @@ func printTenant(w io.Writer, t *identity.Tenant) {
 		field{"case-sensitive", yesNo(t.CaseSensitive)},
 		field{"timeout", Duration(timeout).String()},
 		field{"HTTP proxy", t.HTTPProxy},
+		field{"protocol", protocol},
 		field{"shown certificate", shown},
 		field{"concurrency", limit(t.Concurrency)},
 		field{"breaker", breaker(t)},
