@@ -18,7 +18,12 @@ func (s *Server) Serve(l net.Listener) error {
 	defer s.accepting.Add(-1)
 	s.mu.Lock()
 	s.listeners[l] = struct{}{}
+	late := s.draining.Load() // Shutdown closes those that it finds
 	s.mu.Unlock()
+	if late {
+		l.Close()
+		return nil
+	}
 	var pause time.Duration
 	for {
 		raw, err := l.Accept()

@@ -2,8 +2,10 @@ package proxy_test
 
 import (
 	"io"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tenantgate/tenantgate/proxy"
 	"github.com/tenantgate/tenantgate/proxy/record"
@@ -77,5 +79,24 @@ func TestABodyOverTheRoutesLimitIsRefused(t *testing.T) {
 	g.wantOutcome(c.do("POST", "/http/exact", struct{ io.Reader }{strings.NewReader(big)}), record.BodyTooLarge)
 	if a := c.do("POST", "/http/exact", strings.NewReader("small")); a.status != 200 {
 		t.Errorf("a small body: %+v", a)
+	}
+}
+
+// Serve may come to run after Shutdown, which cannot close a listener that it does not know.
+func TestServingAfterShutdownEndsAtOnce(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	must(t, g.server.Shutdown(t.Context()))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	done := make(chan error, 1)
+	go func() { done <- g.server.Serve(l) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Errorf("got %v, want nil", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it goes on accepting")
 	}
 }
