@@ -83,6 +83,10 @@ const (
 	maxDescription = 200
 )
 
+// leastMasked is the length from which on a secret is masked in a text. A shorter one stands in ordinary words, and which of their letters are missing
+// would tell it.
+const leastMasked = 4
+
 // clean makes text of the server's or the system's fit for a log: the credential's secret masked in every form in which it
 // travelled, control and non-ASCII characters replaced, bounded.
 func (c Credential) clean(text string, limit int) string {
@@ -95,7 +99,9 @@ func (c Credential) clean(text string, limit int) string {
 			base64.StdEncoding.EncodeToString([]byte(encoded)),
 			url.QueryEscape(secret), url.PathEscape(secret), string(quoted[1 : len(quoted)-1]), secret,
 		} {
-			text = strings.ReplaceAll(text, form, redacted)
+			if len(form) >= leastMasked {
+				text = strings.ReplaceAll(text, form, redacted)
+			}
 		}
 	}
 	var b strings.Builder

@@ -111,3 +111,14 @@ func TestAMalformedAnswerThatEchoesTheSecretIsMasked(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// The letters that are missing in ordinary words would tell a short secret.
+func TestAShortSecretIsNotToldByWhatIsMasked(t *testing.T) {
+	cred := tlsServer(t, status(500, `{"error":"server_error","error_description":"something is not as it should be"}`))
+	cred.Secret = token.NewSecret("s")
+	e := &token.Engine{}
+	defer e.Close()
+	if got := mustFail(t, e.Source(cred)); got.Description != "something is not as it should be" {
+		t.Errorf("got %q", got.Description)
+	}
+}
