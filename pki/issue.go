@@ -52,6 +52,7 @@ func (ca *CA) Issue(ctx context.Context, tx *sql.Tx, o IssueOptions) (*Issued, e
 		return nil, err
 	}
 	template := o.Profile.template(ca.options.TrustDomain, o.Name, key)
+	ca.issuers[0].publish(template, ca.options.PublicURL)
 	if err := ca.setValidity(template, o, &dropped); err != nil {
 		return nil, err
 	}

@@ -126,6 +126,12 @@ func revoke(ctx context.Context, q querier, serial, reason string, at time.Time)
 	if n == 0 {
 		return fmt.Errorf("revoking certificate %s: %w", serial, ErrNotFound)
 	}
+	// The row is taken last, as makeCRL takes it first: either its list has this revocation, or this statement waits and marks the list.
+	_, err = q.ExecContext(ctx, `UPDATE pki_crls SET stale = 1 WHERE issuer =
+		(SELECT issuer FROM pki_certificates WHERE serial = $1 AND revoked_at = $2)`, serial, at.UnixMicro())
+	if err != nil {
+		return fmt.Errorf("revoking certificate %s: marking the revocation list: %w", serial, err)
+	}
 	return nil
 }
 
