@@ -87,7 +87,7 @@ func (a *adminService) checks(ctx context.Context) []admin.Check {
 		check("ca", notExpired(n.trust.Load().NotAfter()), "until "+moment(n.trust.Load().NotAfter())),
 		check("server_certificate", notExpired(n.certs.Load().NotAfter()), "until "+moment(n.certs.Load().NotAfter())),
 	}
-	return append(list, n.loadCheck(), n.tenantsCheck(), n.configCheck())
+	return append(list, n.publish.check(), n.loadCheck(), n.tenantsCheck(), n.configCheck())
 }
 
 func (a *adminService) drainingError() error {

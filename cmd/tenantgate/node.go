@@ -42,6 +42,7 @@ type node struct {
 	records  *record.Log
 	proxy    *proxy.Server
 	admin    *adminService
+	publish  *publisher
 	front    *listeners
 
 	memoryLimit int64 // of the collector, as the environment has it; of openDataPlane and reload
@@ -73,6 +74,7 @@ func openNode(ctx context.Context, cfg *Config, log *slog.Logger, level *slog.Le
 		return nil, err
 	}
 	n.admin = newAdminService(n)
+	n.publish = newPublisher(n)
 	return n, nil
 }
 
@@ -96,6 +98,7 @@ func (n *node) openState(ctx context.Context, cfg *Config) error {
 	n.ca, err = pki.Open(ctx, pki.Options{
 		Dir: cfg.CA.Dir, Passphrase: trimLine(passphrase), TrustDomain: cfg.CA.TrustDomain,
 		DB: n.db.DB, Sealer: sealer, Logger: n.log,
+		PublicURL: cfg.Publish.URL, CRLLifetime: time.Duration(cfg.Publish.CRLLifetime), OCSPLifetime: time.Duration(cfg.Publish.OCSPLifetime),
 	})
 	if err != nil {
 		return hinted(err, "ca.dir is %s, ca.passphrase_file is %s", cfg.CA.Dir, cfg.CA.PassphraseFile)
@@ -186,6 +189,7 @@ func (n *node) shutdown(ctx context.Context) error {
 	adminCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	n.admin.shutdown(adminCtx)
+	n.publish.shutdown(adminCtx)
 	return errors.Join(err, n.close())
 }
 

@@ -105,6 +105,7 @@ func (s *supervisor) run(ctx context.Context) error {
 	followCtx, stopFollowing := context.WithCancel(ctx)
 	defer stopFollowing()
 	go s.node.follow(followCtx)
+	go s.node.publish.keep(followCtx)
 	for {
 		select {
 		case sig := <-s.signals:

@@ -85,7 +85,7 @@ func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
 	for name, v := range map[string]any{
 		"Tenant": identity.Tenant{}, "Route": identity.Route{}, "Identity": identity.Identity{}, "Credential": identity.Credential{},
 		"Certificate": identity.Certificate{}, "CertificateRequest": admin.CertificateRequest{}, "IssuedCertificate": admin.IssuedCertificate{},
-		"CredentialRequest": admin.CredentialRequest{}, "RevocationRequest": admin.RevocationRequest{}, "Change": record.Change{}, "Report": record.Report{},
+		"CredentialRequest": admin.CredentialRequest{}, "RevocationRequest": admin.RevocationRequest{}, "Revocations": admin.Revocations{}, "RevocationList": admin.RevocationList{}, "Change": record.Change{}, "Report": record.Report{},
 		"Head": record.Head{}, "Check": admin.Check{}, "Status": admin.Status{},
 	} {
 		got := slices.Sorted(maps.Keys(doc.Components.Schemas[name].Properties))
