@@ -28,7 +28,7 @@ Prefer sign over issue where the caller can make its own key and request: then t
   tenantgate cert convert --chain erp.pem --key erp.key --ca ca.pem --to jks --out erp.jks --password-file password`,
 	},
 		newCertIssueCommand(p), newCertSignCommand(p), newCertListCommand(p), newCertShowCommand(p),
-		newCertRevokeCommand(p), newCertVerifyCommand(p))
+		newCertRevokeCommand(p), newCertVerifyCommand(p), newCertConvertCommand(p))
 }
 
 func newCertListCommand(p *program) *cobra.Command {
