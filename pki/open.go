@@ -51,6 +51,9 @@ type Options struct {
 	// ServerKeyType is the key type of server certificates: P-256, P-384, RSA-2048 or RSA-4096; "" means RSA-2048 when the intermediate has an RSA key
 	// (clients without ECDSA) and P-256 otherwise.
 	ServerKeyType string
+	// KeyTypes are the types of keys that get client and admin certificates: P-256, P-384, Ed25519, and RSA-2048, RSA-3072 or RSA-4096 for RSA keys of so many
+	// bits and more. Empty means all of them. Certificates that were issued before stay good.
+	KeyTypes []string
 	// PublicURL is where others find the revocation list, answers about single certificates and the CA's certificate: http://HOST[:PORT][/PATH] without a
 	// slash at the end. It is written into every certificate; "" writes nothing.
 	PublicURL string
@@ -97,6 +100,9 @@ func Open(ctx context.Context, o Options) (*CA, error) {
 	case "", P256, P384, RSA2048, RSA4096:
 	default:
 		return nil, fmt.Errorf("opening the CA: server key type %q: use P-256, P-384, RSA-2048 or RSA-4096", o.ServerKeyType)
+	}
+	if err := checkKeyTypes(o.KeyTypes); err != nil {
+		return nil, fmt.Errorf("opening the CA: %w", err)
 	}
 	roots, inter, err := readAuthorities(o.Dir, o.Now())
 	if err != nil {

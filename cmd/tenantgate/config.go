@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy"
 )
 
@@ -53,6 +54,10 @@ type CAConfig struct {
 	// TrustDomain is the first part of every identity's name in a certificate:
 	// spiffe://TRUST_DOMAIN/identity/NAME. Changing it makes admin certificates foreign; those of callers are bound by their fingerprints and stay. [restart]
 	TrustDomain string `yaml:"trust_domain"`
+
+	// KeyTypes are the types of keys that get certificates of callers and administrators: P-256, P-384, Ed25519, and RSA-2048, RSA-3072 or
+	// RSA-4096 for RSA keys of so many bits and more. [restart]
+	KeyTypes []string `yaml:"key_types"`
 }
 
 // PublishConfig says where others find out whether a certificate of the CA was revoked. Callers need none of it: this server knows. It is for those who check
@@ -198,6 +203,7 @@ func defaultConfig() Config {
 			Dir:            "ca",
 			PassphraseFile: "keys/ca-passphrase",
 			TrustDomain:    "tenantgate.internal",
+			KeyTypes:       []string{pki.RSA2048, pki.P256, pki.P384, pki.Ed25519},
 		},
 		Publish: PublishConfig{CRLLifetime: Duration(24 * time.Hour), OCSPLifetime: Duration(time.Hour)},
 		Admin:   AdminConfig{Socket: "admin.sock", Listen: "127.0.0.1:9443"},
@@ -223,6 +229,7 @@ func (c *Config) validate() error {
 		{"ca.dir", requiredProblem(c.CA.Dir)},
 		{"ca.passphrase_file", requiredProblem(c.CA.PassphraseFile)},
 		{"ca.trust_domain", trustDomainProblem(c.CA.TrustDomain)},
+		{"ca.key_types", keyTypesProblem(c.CA.KeyTypes)},
 		{"publish.url", publicURLProblem(c.Publish.URL)},
 		{"publish.crl_lifetime", rangeProblem(c.Publish.CRLLifetime, 10*minute, 366*24*60*minute)},
 		{"publish.ocsp_lifetime", rangeProblem(c.Publish.OCSPLifetime, 10*minute, 30*24*60*minute)},
@@ -295,6 +302,18 @@ func serverNamesProblem(names []string) string {
 func trustDomainProblem(s string) string {
 	if !isDNSName(s) || s != strings.ToLower(s) {
 		return strconv.Quote(s) + " is not a trust domain: lower-case letters, digits, dots and hyphens, such as example.internal"
+	}
+	return ""
+}
+
+func keyTypesProblem(types []string) string {
+	if len(types) == 0 {
+		return "at least one type is required"
+	}
+	for _, t := range types {
+		if problem := choiceProblem(t, pki.RSA2048, pki.RSA3072, pki.RSA4096, pki.P256, pki.P384, pki.Ed25519); problem != "" {
+			return problem
+		}
 	}
 	return ""
 }
@@ -397,6 +416,7 @@ func (c *Config) needRestart(next *Config) []string {
 		{"ca.dir", c.CA.Dir != next.CA.Dir},
 		{"ca.passphrase_file", c.CA.PassphraseFile != next.CA.PassphraseFile},
 		{"ca.trust_domain", c.CA.TrustDomain != next.CA.TrustDomain},
+		{"ca.key_types", !slices.Equal(c.CA.KeyTypes, next.CA.KeyTypes)},
 		{"publish.listen", c.Publish.Listen != next.Publish.Listen},
 		{"publish.url", c.Publish.URL != next.Publish.URL},
 		{"publish.crl_lifetime", c.Publish.CRLLifetime != next.Publish.CRLLifetime},

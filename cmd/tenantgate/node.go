@@ -98,6 +98,7 @@ func (n *node) openState(ctx context.Context, cfg *Config) error {
 	n.ca, err = pki.Open(ctx, pki.Options{
 		Dir: cfg.CA.Dir, Passphrase: trimLine(passphrase), TrustDomain: cfg.CA.TrustDomain,
 		DB: n.db.DB, Sealer: sealer, Logger: n.log,
+		KeyTypes:  cfg.CA.KeyTypes,
 		PublicURL: cfg.Publish.URL, CRLLifetime: time.Duration(cfg.Publish.CRLLifetime), OCSPLifetime: time.Duration(cfg.Publish.OCSPLifetime),
 	})
 	if err != nil {
