@@ -30,8 +30,8 @@ import (
 	"github.com/tenantgate/tenantgate/pki"
 )
 
-// bettertls makes chains for clients that judge a server. The same chains are put before Trust.VerifyClient as those of callers: serverAuth in them becomes clientAuth,
-// for which they are signed anew, with other keys; nothing else in them changes.
+// bettertls makes chains for clients that judge a server. The same chains are put before Trust.VerifyClient as those of callers: serverAuth in them becomes
+// clientAuth, for which they are signed anew, with other keys; nothing else in them changes.
 
 // tbs is a certificate's content (RFC 5280 section 4.1), of which two fields are exchanged.
 type tbs struct {

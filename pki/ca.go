@@ -35,8 +35,10 @@ type CA struct {
 
 func newCA(ctx context.Context, o Options, trust *Trust, inter *x509.Certificate, signer crypto.Signer) (*CA, error) {
 	sum := sha256.Sum256(inter.Raw)
-	ca := &CA{options: o, trust: trust, issuer: inter, issuerID: hex.EncodeToString(sum[:]), issuerKey: signer.Public(), unknown: rate.NewLimiter(unknownRate, unknownBurst)}
-	ca.issuers = []*issuer{newIssuer(inter, signer)}
+	ca := &CA{
+		options: o, trust: trust, issuer: inter, issuerID: hex.EncodeToString(sum[:]), issuerKey: signer.Public(),
+		issuers: []*issuer{newIssuer(inter, signer)}, unknown: rate.NewLimiter(unknownRate, unknownBurst),
+	}
 	ca.store = newStore(o.DB, o.DatabaseTimeout, ca.issuerID)
 	var err error
 	if ca.carrier, err = newCarrier(); err != nil {

@@ -101,8 +101,8 @@ func readCRLHead(ctx context.Context, q querier, i *issuer) (*CRL, bool, error) 
 	return c, stale != 0, err
 }
 
-// makeCRL makes the list that follows number seen, in one transaction that holds the issuer's row: a revocation is either in the list, or marks it as stale
-// behind it. [sql.ErrNoRows] says that another node has made it.
+// makeCRL makes the list that follows number seen, in one transaction that holds the issuer's row: a revocation is either in the list, or marks it as
+// stale behind it. [sql.ErrNoRows] says that another node has made it.
 func (ca *CA) makeCRL(ctx context.Context, i *issuer, seen int64) (*CRL, error) {
 	tx, err := ca.options.DB.BeginTx(ctx, nil)
 	if err != nil {
@@ -111,8 +111,8 @@ func (ca *CA) makeCRL(ctx context.Context, i *issuer, seen int64) (*CRL, error) 
 	defer tx.Rollback() // without effect after the commit
 	c := &CRL{Issuer: PublicID(i.cert)}
 	var last int64
-	err = tx.QueryRowContext(ctx, `UPDATE pki_crls SET number = number + 1, stale = 0 WHERE issuer = $1 AND number = $2 RETURNING number, this_update`, i.id, seen).
-		Scan(&c.Number, &last)
+	err = tx.QueryRowContext(ctx, `UPDATE pki_crls SET number = number + 1, stale = 0 WHERE issuer = $1 AND number = $2
+		RETURNING number, this_update`, i.id, seen).Scan(&c.Number, &last)
 	if err != nil {
 		return nil, err
 	}

@@ -180,7 +180,8 @@ func TestTheRevocationListIsOfOneIssuer(t *testing.T) {
 		t.Error("revoked through another CA, and not on the list of its issuer")
 	}
 	revoke(t, after.CA, db, serialOf(current), "superseded", time.Now())
-	if _, list := currentCRL(t, after.CA); len(list.RevokedCertificateEntries) != 1 || list.RevokedCertificateEntries[0].SerialNumber.Cmp(current.Leaf.SerialNumber) != 0 {
+	_, list := currentCRL(t, after.CA)
+	if len(list.RevokedCertificateEntries) != 1 || list.RevokedCertificateEntries[0].SerialNumber.Cmp(current.Leaf.SerialNumber) != 0 {
 		t.Error("its own certificate is not on the list, or not alone")
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// ParsePrivateKey reads one private key as PEM: PKCS#8, PKCS#1 or SEC 1, encrypted or not. An encrypted one without a password, or with the wrong one, is a *[FileError]
-// with [ErrPassphrase] among its causes.
+// ParsePrivateKey reads one private key as PEM: PKCS#8, PKCS#1 or SEC 1, encrypted or not. An encrypted one without a password, or with the wrong one, is a
+// *[FileError] with [ErrPassphrase] among its causes.
 func ParsePrivateKey(b []byte, password string) (crypto.Signer, error) {
 	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
 	for rest := b; ; {
@@ -51,8 +51,8 @@ func parseKeyBlock(block *pem.Block, password string) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// DecodePKCS12 reads a PKCS#12 file with one key: the certificate, its intermediates and, told apart by being signed by themselves, the roots. Errors are *[FileError], with
-// [ErrPassphrase] among their causes where the password is wrong or missing.
+// DecodePKCS12 reads a PKCS#12 file with one key: the certificate, its intermediates and, told apart by being signed by themselves, the roots. Errors are
+// *[FileError], with [ErrPassphrase] among their causes where the password is wrong or missing.
 func DecodePKCS12(b []byte, password string) (Contents, error) {
 	if password == "" {
 		return Contents{}, &FileError{Problem: "no password is given for the PKCS#12 file", Err: ErrPassphrase}

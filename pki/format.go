@@ -23,8 +23,8 @@ const (
 	PKCS7 Format = "pkcs7"
 	// PKCS7DER is the same as DER, for Windows.
 	PKCS7DER Format = "pkcs7-der"
-	// PKCS12 is key and certificates under PBES2 with AES-256, MAC by HMAC-SHA-256: OpenSSL 1.1.1, Java 8u301 and later. (PBMAC1 of RFC 9579 would be newer; OpenSSL 3.0
-	// and Java 17 cannot read it.)
+	// PKCS12 is key and certificates under PBES2 with AES-256, MAC by HMAC-SHA-256: OpenSSL 1.1.1, Java 8u301 and later. (PBMAC1 of RFC 9579 would be newer;
+	// OpenSSL 3.0 and Java 17 cannot read it.)
 	PKCS12 Format = "pkcs12"
 	// PKCS12Legacy is the same under triple DES and SHA-1, for old JVMs and sapgenpse. The password protects next to nothing.
 	PKCS12Legacy Format = "pkcs12-legacy"
@@ -57,8 +57,8 @@ type Contents struct {
 	Chain []*x509.Certificate
 	// Roots are what the chain leads to.
 	Roots []*x509.Certificate
-	// Alias is the name of the key's entry; Java compares aliases in lower case. It begins the names of roots' entries. "" is the common name of the certificate, or
-	// "tenantgate" where there is none.
+	// Alias is the name of the key's entry; Java compares aliases in lower case. It begins the names of roots' entries. "" is the common name of the
+	// certificate, or "tenantgate" where there is none.
 	Alias string
 }
 

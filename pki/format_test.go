@@ -177,7 +177,8 @@ func toolChecks(f pki.Format, path string) []toolCheck {
 			{"keytool -printcert", "keytool", []string{"-printcert", "-file", path}, map[string]int{"Owner: CN=orders": 1, "Certificate[3]": 1}},
 		}
 	case pki.PKCS7DER:
-		return []toolCheck{{"openssl pkcs7 DER", "openssl", []string{"pkcs7", "-inform", "der", "-in", path, "-print_certs", "-noout"}, map[string]int{"subject=": 3}}}
+		args := []string{"pkcs7", "-inform", "der", "-in", path, "-print_certs", "-noout"}
+		return []toolCheck{{"openssl pkcs7 DER", "openssl", args, map[string]int{"subject=": 3}}}
 	case pki.PKCS12:
 		return []toolCheck{{"openssl pkcs12", "openssl", openssl12, key}, list("PKCS12", entry), move("PKCS12", "JKS")}
 	case pki.PKCS12Legacy:

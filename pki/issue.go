@@ -108,7 +108,8 @@ func (ca *CA) allows(p Profile, key crypto.PublicKey) error {
 	if p.kind == "server" || allowedKey(key, ca.options.KeyTypes) {
 		return nil
 	}
-	return &RequestError{Field: "key", Problem: "keys of this type get no certificate here", Hint: "make a new key: " + strings.Join(ca.options.KeyTypes, ", ") + " (RSA: so many bits or more)"}
+	return &RequestError{Field: "key", Problem: "keys of this type get no certificate here",
+		Hint: "make a new key: " + strings.Join(ca.options.KeyTypes, ", ") + " (RSA: so many bits or more)"}
 }
 
 // setValidity backdates by a minute and cuts the end to the intermediate's, which smallstep does not do.

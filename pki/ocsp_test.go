@@ -75,7 +75,8 @@ func TestOCSPRefusesWhatItCannotAnswer(t *testing.T) {
 		}
 		return b
 	}
-	two, err := exec.Command(tool(t, "openssl"), "ocsp", "-issuer", filepath.Join(env.Dir, "intermediate_ca.crt"), "-serial", "0x1234", "-serial", "0x1235", "-no_nonce", "-reqout", "-").Output()
+	two, err := exec.Command(tool(t, "openssl"), "ocsp", "-issuer", filepath.Join(env.Dir, "intermediate_ca.crt"), "-serial", "0x1234", "-serial", "0x1235",
+		"-no_nonce", "-reqout", "-").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,8 +14,8 @@ var reasonCodes = map[string]int{
 	"privilegeWithdrawn":   9,
 }
 
-// RevocationReasons returns the reasons for which a certificate can be revoked, as RFC 5280 section 5.3.1 writes them, in the order of its numbers. The slice is
-// the caller's.
+// RevocationReasons returns the reasons for which a certificate can be revoked, as RFC 5280 section 5.3.1 writes them, in the order of its numbers. The
+// slice is the caller's.
 func RevocationReasons() []string {
 	var names []string
 	for name := range reasonCodes {

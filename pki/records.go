@@ -105,8 +105,8 @@ func (ca *CA) Revoke(ctx context.Context, tx *sql.Tx, serial, reason string, at 
 	return revoke(ctx, tx, serial, reason, at)
 }
 
-// RevokeAll records in tx that everything the CA has signed for callers and administrators, and that has neither expired nor been revoked by then, is revoked from
-// at on. It returns the records as they are now, by name, without DER. Certificates of our own listeners stay: nobody shows them to us.
+// RevokeAll records in tx that everything the CA has signed for callers and administrators, and that has neither expired nor been revoked by then, is
+// revoked from at on. It returns the records as they are now, by name, without DER. Certificates of our own listeners stay: nobody shows them to us.
 func (ca *CA) RevokeAll(ctx context.Context, tx *sql.Tx, reason string, at time.Time) ([]Record, error) {
 	rows, err := tx.QueryContext(ctx, `SELECT `+recordColumns+` FROM pki_certificates
 		WHERE revoked_at = 0 AND not_after > $1 AND profile IN ('client', 'admin') ORDER BY profile DESC, name, serial`, at.UnixMicro())

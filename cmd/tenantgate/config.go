@@ -324,7 +324,7 @@ func publicURLProblem(s string) string {
 		return ""
 	}
 	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(s, "/") || strings.HasSuffix(s, "?") || strings.HasSuffix(s, "#") {
+	if err != nil || u.Scheme != "http" || u.Host == "" || u.User != nil || strings.ContainsAny(s, "?#") || strings.HasSuffix(s, "/") {
 		return strconv.Quote(s) + " is not http://HOST[:PORT][/PATH] without a slash at the end"
 	}
 	return ""

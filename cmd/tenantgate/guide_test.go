@@ -8,8 +8,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// scriptGuide does what a page of docs/callers says, word for word but for the proxy's address, which is $listen: guide PAGE. Blocks marked sh are run; blocks with a file's name behind
-// their mark are written to that file; others, for machines that are not here, are passed over.
+// scriptGuide does what a page of docs/callers says, word for word but for the proxy's address, which is $listen: guide PAGE. Blocks marked sh are run; blocks
+// with a file's name behind their mark are written to that file; others, for machines that are not here, are passed over.
 func scriptGuide(pages string) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || len(args) != 1 {

@@ -120,7 +120,8 @@ func newHandover(t *testing.T, tenant http.Handler) *handover {
 			t.Fatal(err)
 		}
 	}
-	if out, err := exec.Command(h.binary, "init", filepath.Join(dir, "node"), "--listen", "127.0.0.1:1", "--admin-listen", "127.0.0.1:0").CombinedOutput(); err != nil {
+	out, err := exec.Command(h.binary, "init", filepath.Join(dir, "node"), "--listen", "127.0.0.1:1", "--admin-listen", "127.0.0.1:0").CombinedOutput()
+	if err != nil {
 		t.Fatalf("init: %v: %s", err, out)
 	}
 	return h
@@ -128,7 +129,8 @@ func newHandover(t *testing.T, tenant http.Handler) *handover {
 
 func (h *handover) furnish() {
 	h.t.Helper()
-	h.run("tenant", "add", "acme", "--base-url", h.upstream.URL, "--token-url", h.upstream.URL+"/oauth/token", "--auth-style", "body", "--ca-bundle", filepath.Join(h.dir, "tenant-ca.pem"))
+	h.run("tenant", "add", "acme", "--base-url", h.upstream.URL, "--token-url", h.upstream.URL+"/oauth/token", "--auth-style", "body",
+		"--ca-bundle", filepath.Join(h.dir, "tenant-ca.pem"))
 	h.run("route", "add", "all", "--path", "/http/*", "--tenant", "acme", "--role", "call")
 	h.run("identity", "add", "erp", "--owner", "team-erp", "--role", "call")
 	h.run("credential", "add", "erp", "acme", "--client-id", "erp", "--secret-file", filepath.Join(h.dir, "secret"))

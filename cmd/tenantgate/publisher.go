@@ -50,10 +50,10 @@ func (p *publisher) shutdown(ctx context.Context) {
 // keepInterval puts a revocation on the published list within the second that is promised, whichever node it was made on.
 const keepInterval = 300 * time.Millisecond
 
-// keep has the list made again whenever it is due or something was revoked, until ctx is done. Without a listener that serves it there is nothing to keep: whoever asks
-// for the list by a command has it made.
+// keep has the list made again whenever it is due or something was revoked, until ctx is done. Without a listener that serves it there is nothing to keep:
+// whoever asks for the list by a command has it made.
 func (p *publisher) keep(ctx context.Context) {
-	if p.node.front.publish == nil {
+	if _, published := p.published(); !published {
 		return
 	}
 	ticker := time.NewTicker(keepInterval)
@@ -77,14 +77,23 @@ func (p *publisher) keep(ctx context.Context) {
 	}
 }
 
-// check says until when the published list is good. One that is stale hinders no caller of this server, so that the node stays ready; others may be refusing our certificate.
+// published returns the list that is served, nil if there is none yet, and whether there is a listener for it. It may be called on nil.
+func (p *publisher) published() (*pki.CRL, bool) {
+	if p == nil || p.node.front == nil || p.node.front.publish == nil {
+		return nil, false
+	}
+	crl, _ := p.node.ca.PublishedCRL(pki.PublicID(p.node.ca.Intermediate()))
+	return crl, true
+}
+
+// check says until when the published list is good. One that is stale hinders no caller of this server, so that the node stays ready; others may be refusing
+// our certificate.
 func (p *publisher) check() admin.Check {
 	c := admin.Check{Name: "revocation_list", OK: true}
-	crl, ok := p.node.ca.PublishedCRL(pki.PublicID(p.node.ca.Intermediate()))
-	switch {
-	case p.node.front == nil || p.node.front.publish == nil:
+	switch crl, published := p.published(); {
+	case !published:
 		c.Detail = "not published"
-	case !ok:
+	case crl == nil:
 		c.Warning, c.Detail = true, "none could be made"
 	default:
 		c.Warning = time.Now().After(crl.NextUpdate)

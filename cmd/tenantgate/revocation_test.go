@@ -20,8 +20,8 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/admin"
 )
 
-// Law 3, measured: a caller calls all the time on one connection while its certificate is revoked through the admin API of the running server. The time is from before the
-// revocation is asked for, its durable commit included, until the caller has read that it is refused. Run with -v for the figures.
+// Law 3, measured: a caller calls all the time on one connection while its certificate is revoked through the admin API of the running server. The time is
+// from before the revocation is asked for, its durable commit included, until the caller has read that it is refused. Run with -v for the figures.
 func TestRevocationReachesLiveConnectionsWithinASecond(t *testing.T) {
 	h := newHandover(t, &executions{seen: map[string]int{}})
 	server := h.start()
