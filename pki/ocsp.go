@@ -49,8 +49,8 @@ var (
 
 // OCSP answers a request about one certificate (RFC 6960 in the profile of RFC 5019): the issuer itself signs, for [Options].OCSPLifetime, and an answer is
 // given again until half of that is over, as long as the record has not changed. It asks the record each time, so that a revocation shows in the next answer on
-// every node; while the database cannot be asked, the last answer is given until its end. A nonce is not repeated (RFC 9654 section 2.1 allows that): an
-// answer that is signed for each request would let anybody use the CA's key at will.
+// every node; while the database cannot be asked, the last answer is given until its end. A nonce is not repeated (RFC 6960 section 4.4: every
+// extension is optional): an answer that is signed for each request would let anybody use the CA's key at will.
 //
 // The error is for a log; the answer is there all the same.
 func (ca *CA) OCSP(ctx context.Context, request []byte) (OCSPAnswer, error) {

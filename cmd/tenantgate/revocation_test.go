@@ -6,7 +6,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/admin"
 )
@@ -137,4 +140,92 @@ func (c *liveCaller) call() bool {
 	defer response.Body.Close()
 	_, err = io.Copy(io.Discard, response.Body)
 	return err == nil && response.StatusCode == http.StatusOK
+}
+
+// The published list follows a revocation within a second. Run with -v for the figures.
+func TestRevocationIsPublishedWithinASecond(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "node")
+	cfg := defaultConfig()
+	cfg.Listen, cfg.Admin.Listen, cfg.Publish.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	if err := initialize(t.Context(), initOptions{dir: dir, adminName: "admin", config: cfg}); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := loadConfig(filepath.Join(dir, configFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := openNode(t.Context(), loaded, slog.New(slog.DiscardHandler), new(slog.LevelVar))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.listen(inherited{}); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- n.serve() }()
+	ctx, stop := context.WithCancel(t.Context())
+	kept := make(chan struct{})
+	go func() { n.publish.keep(ctx); close(kept) }()
+	defer func() {
+		stop()
+		<-kept
+		if err := errors.Join(n.shutdown(context.Background()), <-ended); err != nil {
+			t.Error(err)
+		}
+	}()
+	api := socketClient(loaded.Admin.Socket)
+	if _, err := api.AddIdentity(t.Context(), identity.Identity{Name: "erp", Owner: "team"}); err != nil {
+		t.Fatal(err)
+	}
+	url := "http://" + n.front.addresses().publish + pki.CRLPath(pki.PublicID(n.ca.Intermediate()))
+	var took []time.Duration
+	for range 20 {
+		key, err := pki.GenerateKey(pki.P256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		csr, err := requestFor("erp", key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		issued, err := api.IssueCertificate(t.Context(), "erp", admin.CertificateRequest{CSR: csr})
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := time.Now()
+		if _, err := api.RevokeCertificate(t.Context(), issued.Serial, "superseded"); err != nil {
+			t.Fatal(err)
+		}
+		for !listed(t, url, issued.Serial) && time.Since(asked) < 20*time.Second {
+			time.Sleep(5 * time.Millisecond)
+		}
+		took = append(took, time.Since(asked))
+	}
+	slices.Sort(took)
+	t.Logf("revocation to the published list, %d times: median %v, longest %v", len(took), took[len(took)/2], took[len(took)-1])
+	if longest := took[len(took)-1]; longest > time.Second {
+		t.Errorf("longest is %v, want less than a second", longest)
+	}
+}
+
+// listed reports whether the published list has the serial number.
+func listed(t *testing.T, url, serial string) bool {
+	t.Helper()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusNotFound {
+		return false // the first list is being made
+	}
+	b, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := x509.ParseRevocationList(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(list.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool { return pki.FormatSerial(e.SerialNumber) == serial })
 }
