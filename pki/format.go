@@ -28,7 +28,7 @@ const (
 	PKCS12 Format = "pkcs12"
 	// PKCS12Legacy is the same under triple DES and SHA-1, for old JVMs and sapgenpse. The password protects next to nothing.
 	PKCS12Legacy Format = "pkcs12-legacy"
-	// JKS is Java's own key store, with the key under its alias.
+	// JKS is Java's own key store, with the key under its alias. Its protection of the key is as weak as that of PKCS12Legacy.
 	JKS Format = "jks"
 	// TrustJKS and TrustPKCS12 are trust stores for Java: the roots alone, each under an alias.
 	TrustJKS    Format = "truststore-jks"

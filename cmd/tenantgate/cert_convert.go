@@ -40,7 +40,7 @@ all of them from a PKCS#12 file (--pkcs12), and writes
   pkcs7-der          the same in DER: Windows (.p7b)
   pkcs12             key and certificates: OpenSSL 1.1.1, Java 8u301 and later
   pkcs12-legacy      the same with 3DES, for JVMs and sapgenpse of the past; the password protects next to nothing
-  jks                key and certificates as a Java key store
+  jks                key and certificates as a Java key store; its password protects next to nothing either
   truststore-jks, truststore-pkcs12
                      the roots alone, for Java's javax.net.ssl.trustStore
 

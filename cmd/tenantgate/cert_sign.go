@@ -45,6 +45,9 @@ weak key, a bad signature). Nothing is granted because it was asked for.`,
 		}
 		switch f := pki.Format(*format); f {
 		case pki.PEMChain, pki.PKCS7, pki.PKCS7DER:
+			if p.json && *out == "" && f != pki.PEMChain {
+				return usageError(cmd, "--json prints the certificates as PEM: --format %s needs --out", f)
+			}
 			return p.signRequest(cmd, args[0], source, *out, f, *lifetime)
 		}
 		return usageError(cmd, "--format is %q, not pem, pkcs7 or pkcs7-der", *format)

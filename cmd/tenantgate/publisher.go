@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/admin"
 	"github.com/tenantgate/tenantgate/proxy/publish"
@@ -32,9 +34,12 @@ func newPublisher(n *node) *publisher {
 	}}
 }
 
+// maxPublishConnections bounds the connections of those who ask. Further ones wait in the kernel.
+const maxPublishConnections = 512
+
 // serve serves the listener until shutdown.
 func (p *publisher) serve(l net.Listener) error {
-	if err := p.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := p.server.Serve(netutil.LimitListener(l, maxPublishConnections)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("publishing: %w", err)
 	}
 	return nil
