@@ -76,6 +76,9 @@ func TestEverythingOfTheCAIsRevokedButServers(t *testing.T) {
 	if _, err := remote.Status(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if list, err := h.client.CRL(t.Context()); err != nil || list.Entries != 0 {
+		t.Fatalf("list before: %+v, %v", list, err)
+	}
 	done, err := h.client.RevokeAll(t.Context(), "cACompromise")
 	if err != nil {
 		t.Fatal(err)
