@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tenantgate/tenantgate/internal/outside"
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/pki/pkitest"
 )
@@ -89,7 +90,7 @@ func TestTheRevocationListHasReasonsAndIsBelieved(t *testing.T) {
 }
 
 func TestOpenSSLBelievesTheRevocationList(t *testing.T) {
-	openssl := tool(t, "openssl")
+	openssl := outside.Program(t, "openssl")
 	for _, keyType := range []string{pki.P256, pki.P384, pki.RSA2048} {
 		env := pkitest.With(t, pkitest.Options{KeyType: keyType})
 		good, lost := env.Client("good"), env.Client("lost")
@@ -277,14 +278,4 @@ func TestWithoutItsDatabaseTheLastListStaysPublished(t *testing.T) {
 	if known, ok := env.CA.PublishedCRL(crl.Issuer); !ok || known != crl {
 		t.Errorf("published: %+v", known)
 	}
-}
-
-// tool finds a program that nobody here wrote, or skips the test.
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("SKIPPED, NOT CHECKED with %s: %v", name, err)
-	}
-	return path
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tenantgate/tenantgate/internal/outside"
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/pki/pkitest"
 )
@@ -64,6 +65,10 @@ public class Reader {
 
 // The files that callers get must open in the tools that callers have. Run with -v for the table.
 func TestImportMatrix(t *testing.T) {
+	tools := map[string]string{}
+	for _, name := range []string{"openssl", "keytool", "java"} {
+		tools[name] = outside.Program(t, name)
+	}
 	env := pkitest.New(t)
 	dir := t.TempDir()
 	var rows []string
@@ -91,11 +96,10 @@ func TestImportMatrix(t *testing.T) {
 				java = append(java, [2]string{path, "PKCS12"})
 			}
 			for _, check := range toolChecks(f, path) {
-				program, err := exec.LookPath(check.tool)
-				if err != nil || check.tool == "keytool" && (keyType != pki.RSA2048 && (keyType != pki.P256 || !f.HoldsKey())) { // it is slow; Java below reads all
+				if check.tool == "keytool" && keyType != pki.RSA2048 && (keyType != pki.P256 || !f.HoldsKey()) { // it is slow; Java below reads all
 					continue
 				}
-				out, err := exec.CommandContext(t.Context(), program, check.args...).CombinedOutput()
+				out, err := exec.CommandContext(t.Context(), tools[check.tool], check.args...).CombinedOutput()
 				result := "ok"
 				for text, n := range check.want {
 					if got := strings.Count(string(out), text); got < n {
@@ -112,18 +116,14 @@ func TestImportMatrix(t *testing.T) {
 			}
 		}
 	}
-	if program, err := exec.LookPath("java"); err != nil {
-		t.Logf("SKIPPED, NOT CHECKED with java: %v", err)
-	} else {
-		for line := range strings.Lines(readByJava(t, program, dir, java)) {
-			file, result, _ := strings.Cut(strings.TrimSpace(line), " ")
-			kind := of[file]
-			ok := strings.Contains(result, ": key orders-1, chain of 3, signs true") || strings.Contains(result, ": trusts orders-1-ca, 1")
-			if !ok {
-				t.Errorf("%s: %s", kind, result)
-			}
-			row(kind[0], pki.Format(kind[1]), "java KeyStore", result)
+	for line := range strings.Lines(readByJava(t, tools["java"], dir, java)) {
+		file, result, _ := strings.Cut(strings.TrimSpace(line), " ")
+		kind := of[file]
+		ok := strings.Contains(result, ": key orders-1, chain of 3, signs true") || strings.Contains(result, ": trusts orders-1-ca, 1")
+		if !ok {
+			t.Errorf("%s: %s", kind, result)
 		}
+		row(kind[0], pki.Format(kind[1]), "java KeyStore", result)
 	}
 	t.Logf("imports:\n%s", strings.Join(rows, "\n"))
 }

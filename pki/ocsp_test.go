@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/crypto/ocsp"
 
+	"github.com/tenantgate/tenantgate/internal/outside"
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/pki/pkitest"
 )
@@ -75,7 +76,7 @@ func TestOCSPRefusesWhatItCannotAnswer(t *testing.T) {
 		}
 		return b
 	}
-	two, err := exec.Command(tool(t, "openssl"), "ocsp", "-issuer", filepath.Join(env.Dir, "intermediate_ca.crt"), "-serial", "0x1234", "-serial", "0x1235",
+	two, err := exec.Command(outside.Program(t, "openssl"), "ocsp", "-issuer", filepath.Join(env.Dir, "intermediate_ca.crt"), "-serial", "0x1234", "-serial", "0x1235",
 		"-no_nonce", "-reqout", "-").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +159,7 @@ func TestOCSPSignsOnlySoManyUnknowns(t *testing.T) {
 }
 
 func TestOpenSSLBelievesTheResponder(t *testing.T) {
-	openssl := tool(t, "openssl")
+	openssl := outside.Program(t, "openssl")
 	env := pkitest.New(t)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
