@@ -65,6 +65,17 @@ func TestOCSPSaysGoodRevokedAndUnknown(t *testing.T) {
 	}
 }
 
+// What signs OCSP answers must be allowed to sign other things than certificates and lists; a root signs none.
+func TestTheIntermediateMaySignAnswers(t *testing.T) {
+	env := pkitest.New(t)
+	if usage := env.CA.Intermediate().KeyUsage; usage != x509.KeyUsageCertSign|x509.KeyUsageCRLSign|x509.KeyUsageDigitalSignature {
+		t.Errorf("the intermediate's key usage is %b", usage)
+	}
+	if usage := env.CA.Trust().Roots()[0].KeyUsage; usage != x509.KeyUsageCertSign|x509.KeyUsageCRLSign {
+		t.Errorf("the root's key usage is %b", usage)
+	}
+}
+
 func TestOCSPRefusesWhatItCannotAnswer(t *testing.T) {
 	env, other := pkitest.New(t), pkitest.New(t)
 	good := env.Client("good").Leaf
