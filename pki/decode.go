@@ -12,9 +12,9 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// ParsePrivateKey reads one private key as PEM: PKCS#8, PKCS#1 or SEC 1, encrypted or not. An encrypted one without a password, or with the wrong one, is a
+// OpenPrivateKey reads one private key as PEM: PKCS#8, PKCS#1 or SEC 1, encrypted or not. An encrypted one without a password, or with the wrong one, is a
 // *[FileError] with [ErrPassphrase] among its causes.
-func ParsePrivateKey(b []byte, password string) (crypto.Signer, error) {
+func OpenPrivateKey(b []byte, password string) (crypto.Signer, error) {
 	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
 	for rest := b; ; {
 		var block *pem.Block
@@ -24,11 +24,11 @@ func ParsePrivateKey(b []byte, password string) (crypto.Signer, error) {
 		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
 			continue // EC PARAMETERS, or certificates in front of the key
 		}
-		return parseKeyBlock(block, password)
+		return openKeyBlock(block, password)
 	}
 }
 
-func parseKeyBlock(block *pem.Block, password string) (crypto.Signer, error) {
+func openKeyBlock(block *pem.Block, password string) (crypto.Signer, error) {
 	encrypted := block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED")
 	if encrypted && password == "" {
 		return nil, &FileError{Problem: "the key is encrypted, and no password is given", Err: ErrPassphrase}

@@ -171,13 +171,13 @@ func (p *program) readPrivateKey(cmd *cobra.Command, file, passwordFile string) 
 	if err != nil {
 		return nil, err
 	}
-	key, err := pki.ParsePrivateKey(b, "")
+	key, err := pki.OpenPrivateKey(b, "")
 	if errors.Is(err, pki.ErrPassphrase) {
 		password, err := p.password(cmd, "--in-password-file", passwordFile, "password of "+file+": ")
 		if err != nil {
 			return nil, err
 		}
-		key, err = pki.ParsePrivateKey(b, password)
+		key, err = pki.OpenPrivateKey(b, password)
 		return key, inFile(file, err)
 	}
 	return key, inFile(file, err)
