@@ -243,6 +243,19 @@ func (tx *Tx) Certificate(f Fingerprint) (Certificate, error) {
 	return Certificate{}, notFound(ObjectCertificate, f.String())
 }
 
+// Certificates returns the certificates of an identity as the transaction sees them, or an [ErrNotFound] error.
+func (tx *Tx) Certificates(name string) ([]Certificate, error) {
+	if _, err := tx.Identity(name); err != nil {
+		return nil, err
+	}
+	h, _ := tx.draft.holders.get(name)
+	list := make([]Certificate, 0, len(h.certificates))
+	for _, c := range h.certificates {
+		list = append(list, *c)
+	}
+	return list, nil
+}
+
 // BindCertificate lets a certificate stand for its identity and returns it as stored. A certificate that is bound already, also one
 // that was revoked, is refused: it is bound once and to one identity.
 func (tx *Tx) BindCertificate(ctx context.Context, c Certificate) (Certificate, error) {

@@ -14,6 +14,7 @@ import (
 	"github.com/smallstep/certificates/authority"
 	"github.com/smallstep/certificates/authority/config"
 	"github.com/smallstep/certificates/authority/provisioner"
+	"golang.org/x/time/rate"
 )
 
 // CA is an open certificate authority. Safe for concurrent use. It holds no goroutine and needs no Close;
@@ -24,14 +25,20 @@ type CA struct {
 	issuer    *x509.Certificate // the intermediate that signs
 	issuerID  string            // its fingerprint, hex
 	issuerKey crypto.PublicKey
+	issuers   []*issuer // whose keys are here; the first is the intermediate that signs
 	authority *authority.Authority
 	store     *store
 	carrier   *x509.CertificateRequest // see newCarrier
+	answers   answers                  // of OCSP
+	unknown   *rate.Limiter            // of OCSP answers about certificates that were not issued here
 }
 
 func newCA(ctx context.Context, o Options, trust *Trust, inter *x509.Certificate, signer crypto.Signer) (*CA, error) {
 	sum := sha256.Sum256(inter.Raw)
-	ca := &CA{options: o, trust: trust, issuer: inter, issuerID: hex.EncodeToString(sum[:]), issuerKey: signer.Public()}
+	ca := &CA{
+		options: o, trust: trust, issuer: inter, issuerID: hex.EncodeToString(sum[:]), issuerKey: signer.Public(),
+		issuers: []*issuer{newIssuer(inter, signer)}, unknown: rate.NewLimiter(unknownRate, unknownBurst),
+	}
 	ca.store = newStore(o.DB, o.DatabaseTimeout, ca.issuerID)
 	var err error
 	if ca.carrier, err = newCarrier(); err != nil {
@@ -57,6 +64,9 @@ func newCA(ctx context.Context, o Options, trust *Trust, inter *x509.Certificate
 	var n int64
 	if err := o.DB.QueryRowContext(ctx, `SELECT COUNT(*) FROM pki_locks`).Scan(&n); err != nil {
 		return nil, fmt.Errorf("reading the CA's tables: %w", err)
+	}
+	if err := prepareCRL(ctx, o.DB, ca.issuerID); err != nil {
+		return nil, fmt.Errorf("preparing the revocation list: %w", err)
 	}
 	return ca, nil
 }

@@ -22,6 +22,8 @@ func TestOnEachDatabase(t *testing.T) {
 			{"storage fulfils its contract", testStorageFulfilsItsContract},
 			{"storage lock has one holder", testStorageLockHasOneHolder},
 			{"server certificates", testServerCertificates},
+			{"revocation lists are numbered once over restarts and nodes", testCRLNumbers},
+			{"a revocation is in the next list, whoever makes it", testNoRevocationIsMissed},
 		} {
 			t.Run(c.name, func(t *testing.T) { c.test(t, pkitest.OpenDatabase(t, create(t))) })
 		}

@@ -1,13 +1,15 @@
 // Package pki is tenantgate's certificate authority and its judgement of certificates.
 //
-// It holds four things:
+// It holds five things:
 //
 //   - [CA], the embedded authority (smallstep/certificates as a library). Profiles are the only way to a certificate:
 //     what a request asks for beyond its [Profile] is refused or dropped with a message, never granted.
 //   - [Trust], the roots and intermediates that are believed, and [Trust.VerifyClient], the one function that says
 //     whether a client certificate is acceptable. The TLS listener and `tenantgate cert verify` both call it.
 //   - [ServerCerts], the certificates of our own listeners, kept and renewed by certmagic out of the same CA.
-//   - the encodings around them: certificate requests, PEM, PKCS#12, certificate revocation lists.
+//   - what is said of certificates to others: revocation lists ([CA.CRL]) and answers about single ones ([CA.OCSP]), each signed
+//     by the very issuer of the certificate.
+//   - the encodings around them: certificate requests, PEM, and the [Format]s that callers take.
 //
 // # Signing, recording and binding are one act
 //

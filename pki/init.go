@@ -123,6 +123,8 @@ func signAuthority(cn string, now time.Time, lifetime time.Duration, pathLen int
 	}
 	if parent == nil {
 		parent = t
+	} else {
+		t.KeyUsage |= x509.KeyUsageDigitalSignature // it signs OCSP answers, which are neither certificates nor lists (RFC 5280 section 4.2.1.3)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, t, parent, pub, signer)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/smallstep/certificates/authority/provisioner"
@@ -52,6 +53,7 @@ func (ca *CA) Issue(ctx context.Context, tx *sql.Tx, o IssueOptions) (*Issued, e
 		return nil, err
 	}
 	template := o.Profile.template(ca.options.TrustDomain, o.Name, key)
+	ca.issuers[0].publish(template, ca.options.PublicURL)
 	if err := ca.setValidity(template, o, &dropped); err != nil {
 		return nil, err
 	}
@@ -86,6 +88,9 @@ func (ca *CA) judge(o IssueOptions) (key crypto.PublicKey, dropped []string, err
 		if o.PublicKey != nil {
 			return nil, nil, errors.New("issuing a certificate: both a request and a key given")
 		}
+		if err := ca.allows(o.Profile, o.Request.PublicKey()); err != nil {
+			return nil, nil, err
+		}
 		dropped, err = o.Request.fit(o.Profile, ca.options.TrustDomain, o.Name)
 		return o.Request.PublicKey(), dropped, err
 	}
@@ -95,7 +100,16 @@ func (ca *CA) judge(o IssueOptions) (key crypto.PublicKey, dropped []string, err
 	if publicKeyEqual(o.PublicKey, ca.issuerKey) {
 		return nil, nil, &RequestError{Field: "key", Problem: "this is the CA's own key"}
 	}
-	return o.PublicKey, nil, nil
+	return o.PublicKey, nil, ca.allows(o.Profile, o.PublicKey)
+}
+
+// allows says whether the policy lets a key of that type have a certificate. Keys of our own listeners are chosen here and not asked for.
+func (ca *CA) allows(p Profile, key crypto.PublicKey) error {
+	if p.kind == "server" || allowedKey(key, ca.options.KeyTypes) {
+		return nil
+	}
+	return &RequestError{Field: "key", Problem: "keys of this type get no certificate here",
+		Hint: "make a new key: " + strings.Join(ca.options.KeyTypes, ", ") + " (RSA: so many bits or more)"}
 }
 
 // setValidity backdates by a minute and cuts the end to the intermediate's, which smallstep does not do.

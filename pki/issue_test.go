@@ -3,9 +3,11 @@ package pki_test
 import (
 	"context"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -283,4 +285,32 @@ func BenchmarkIssue(b *testing.B) {
 			}
 		})
 	})
+}
+
+func TestOnlyAllowedKeyTypesGetCertificates(t *testing.T) {
+	env := pkitest.With(t, pkitest.Options{Change: func(o *pki.Options) { o.KeyTypes = []string{pki.P384, pki.RSA3072} }})
+	csr := &x509.CertificateRequest{Subject: pkix.Name{CommonName: "erp"}}
+	for keyType, want := range map[string]bool{pki.P256: false, pki.P384: true, pki.RSA2048: false, pki.RSA3072: true, pki.RSA4096: true, pki.Ed25519: false} {
+		key := env.Key(keyType)
+		for name, o := range map[string]pki.IssueOptions{
+			"key":     {Profile: pki.ClientProfile(), Name: "erp", PublicKey: key.Public()},
+			"request": {Profile: pki.AdminProfile(), Name: "erp", Request: parseRequest(t, env.Request(key, csr))},
+		} {
+			_, err := issue(t, env, o)
+			var refused *pki.RequestError
+			if got := err == nil; got != want || !want && (!errors.As(err, &refused) || refused.Field != "key" || !strings.Contains(refused.Hint, "P-384, RSA-3072")) {
+				t.Errorf("%s, by %s: %v", keyType, name, err)
+			}
+		}
+	}
+	env.Server("localhost") // has P-256
+}
+
+func parseRequest(t testing.TB, b []byte) *pki.Request {
+	t.Helper()
+	r, err := pki.ParseRequest(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }

@@ -76,6 +76,42 @@ func checkKey(key crypto.PublicKey) error {
 	return fmt.Errorf("keys of type %T are not accepted, only RSA, P-256, P-384 and Ed25519", key)
 }
 
+// checkKeyTypes refuses a list of key types with one that [GenerateKey] does not know.
+func checkKeyTypes(types []string) error {
+	for _, t := range types {
+		switch t {
+		case P256, P384, RSA2048, RSA3072, RSA4096, Ed25519:
+		default:
+			return fmt.Errorf("key type %q: use P-256, P-384, RSA-2048, RSA-3072, RSA-4096 or Ed25519", t)
+		}
+	}
+	return nil
+}
+
+// allowedKey says whether one of types allows a key that checkKey has accepted. RSA-N stands for N bits and more.
+func allowedKey(key crypto.PublicKey, types []string) bool {
+	if len(types) == 0 {
+		return true
+	}
+	for _, t := range types {
+		switch k := key.(type) {
+		case *rsa.PublicKey:
+			if least := map[string]int{RSA2048: 2048, RSA3072: 3072, RSA4096: 4096}[t]; least > 0 && k.N.BitLen() >= least {
+				return true
+			}
+		case *ecdsa.PublicKey:
+			if t == P256 && k.Curve == elliptic.P256() || t == P384 && k.Curve == elliptic.P384() {
+				return true
+			}
+		case ed25519.PublicKey:
+			if t == Ed25519 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // publicKeyEqual compares keys of the standard library, all of which have an Equal method.
 func publicKeyEqual(a, b crypto.PublicKey) bool {
 	eq, ok := a.(interface{ Equal(crypto.PublicKey) bool })

@@ -51,6 +51,16 @@ type Options struct {
 	// ServerKeyType is the key type of server certificates: P-256, P-384, RSA-2048 or RSA-4096; "" means RSA-2048 when the intermediate has an RSA key
 	// (clients without ECDSA) and P-256 otherwise.
 	ServerKeyType string
+	// KeyTypes are the types of keys that get client and admin certificates: P-256, P-384, Ed25519, and RSA-2048, RSA-3072 or RSA-4096 for RSA keys of so many
+	// bits and more. Empty means all of them. Certificates that were issued before stay good.
+	KeyTypes []string
+	// PublicURL is where others find the revocation list, answers about single certificates and the CA's certificate: http://HOST[:PORT][/PATH] without a
+	// slash at the end. It is written into every certificate; "" writes nothing.
+	PublicURL string
+	// CRLLifetime is how long a revocation list is valid; 0 means 24 h. Another one follows after half of it, and after each revocation.
+	CRLLifetime time.Duration
+	// OCSPLifetime is how long an answer about a certificate is valid; 0 means 1 h, and less than 10 minutes is 10 minutes.
+	OCSPLifetime time.Duration
 	// RenewCheck is how often server certificates are looked at for renewal; 0 means 10 minutes. A certificate is renewed
 	// when a third of its lifetime is left.
 	RenewCheck time.Duration
@@ -74,6 +84,13 @@ func Open(ctx context.Context, o Options) (*CA, error) {
 	if o.DatabaseTimeout <= 0 {
 		o.DatabaseTimeout = 5 * time.Second
 	}
+	if o.CRLLifetime <= 0 {
+		o.CRLLifetime = 24 * time.Hour
+	}
+	if o.OCSPLifetime <= 0 {
+		o.OCSPLifetime = time.Hour
+	}
+	o.OCSPLifetime = max(o.OCSPLifetime, 10*time.Minute)
 	if o.ServerProfile.kind == "" {
 		o.ServerProfile = ServerProfile()
 	} else if o.ServerProfile.kind != "server" {
@@ -83,6 +100,9 @@ func Open(ctx context.Context, o Options) (*CA, error) {
 	case "", P256, P384, RSA2048, RSA4096:
 	default:
 		return nil, fmt.Errorf("opening the CA: server key type %q: use P-256, P-384, RSA-2048 or RSA-4096", o.ServerKeyType)
+	}
+	if err := checkKeyTypes(o.KeyTypes); err != nil {
+		return nil, fmt.Errorf("opening the CA: %w", err)
 	}
 	roots, inter, err := readAuthorities(o.Dir, o.Now())
 	if err != nil {

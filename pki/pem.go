@@ -83,6 +83,11 @@ func EncodeCertificates(certs ...*x509.Certificate) []byte {
 	return b.Bytes()
 }
 
+// EncodeCRL returns a certificate revocation list, given in DER, as PEM (RFC 7468 section 6).
+func EncodeCRL(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
+}
+
 // EncodePrivateKey returns a private key as unencrypted PKCS#8 PEM. Keep it in a file of mode 0600.
 func EncodePrivateKey(key crypto.PrivateKey) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)

@@ -105,6 +105,38 @@ func (ca *CA) Revoke(ctx context.Context, tx *sql.Tx, serial, reason string, at 
 	return revoke(ctx, tx, serial, reason, at)
 }
 
+// RevokeAll records in tx that everything the CA has signed for callers and administrators, and that has neither expired nor been revoked by then, is
+// revoked from at on. It returns the records as they are now, by name, without DER. Certificates of our own listeners stay: nobody shows them to us.
+func (ca *CA) RevokeAll(ctx context.Context, tx *sql.Tx, reason string, at time.Time) ([]Record, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT `+recordColumns+` FROM pki_certificates
+		WHERE revoked_at = 0 AND not_after > $1 AND profile IN ('client', 'admin') ORDER BY profile DESC, name, serial`, at.UnixMicro())
+	if err != nil {
+		return nil, fmt.Errorf("revoking all certificates: %w", err)
+	}
+	defer rows.Close()
+	var all []Record
+	for rows.Next() {
+		r, err := scanRecord(rows)
+		if err != nil {
+			return nil, fmt.Errorf("revoking all certificates: %w", err)
+		}
+		r.DER, r.RevokedAt, r.RevocationReason = nil, at.UTC(), reason
+		all = append(all, r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("revoking all certificates: %w", err)
+	}
+	for _, statement := range []string{
+		`UPDATE pki_certificates SET revoked_at = $1, revocation_reason = $2 WHERE revoked_at = 0 AND not_after > $1 AND profile IN ('client', 'admin')`,
+		`UPDATE pki_crls SET stale = 1 WHERE issuer IN (SELECT issuer FROM pki_certificates WHERE revoked_at = $1 AND revocation_reason = $2)`,
+	} {
+		if _, err := tx.ExecContext(ctx, statement, at.UnixMicro(), reason); err != nil {
+			return nil, fmt.Errorf("revoking all certificates: %w", err)
+		}
+	}
+	return all, nil
+}
+
 func revoke(ctx context.Context, q querier, serial, reason string, at time.Time) error {
 	if at.IsZero() || at.UnixMicro() <= 0 {
 		return errors.New("revoking certificate: no time given")
@@ -125,6 +157,12 @@ func revoke(ctx context.Context, q querier, serial, reason string, at time.Time)
 	}
 	if n == 0 {
 		return fmt.Errorf("revoking certificate %s: %w", serial, ErrNotFound)
+	}
+	// The row is taken last, as makeCRL takes it first: either its list has this revocation, or this statement waits and marks the list.
+	_, err = q.ExecContext(ctx, `UPDATE pki_crls SET stale = 1 WHERE issuer =
+		(SELECT issuer FROM pki_certificates WHERE serial = $1 AND revoked_at = $2)`, serial, at.UnixMicro())
+	if err != nil {
+		return fmt.Errorf("revoking certificate %s: marking the revocation list: %w", serial, err)
 	}
 	return nil
 }

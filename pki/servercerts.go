@@ -25,6 +25,7 @@ type ServerCerts struct {
 	storage *storage
 	stop    context.CancelFunc
 	closing sync.Once
+	staples staples
 }
 
 // ServerCertificates loads, issues or renews a certificate for each of names (DNS names or IP addresses, at least one)
@@ -53,13 +54,16 @@ func (ca *CA) ServerCertificates(ctx context.Context, names []string) (*ServerCe
 	s.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return magic, nil },
 		RenewCheckInterval: ca.options.RenewCheck,
-		OCSPCheckInterval:  365 * 24 * time.Hour, // there is no OCSP in our certificates
+		OCSPCheckInterval:  365 * 24 * time.Hour, // our own responder is asked, without a way over the network
 		Logger:             log,
 	})
 	magic = certmagic.New(s.cache, ca.magicConfig(s.storage, life, log))
 	if err := magic.ManageSync(ctx, s.names); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("preparing server certificates: %w", err)
+	}
+	if ca.options.PublicURL != "" {
+		s.staple(life, ca)
 	}
 	return s, nil
 }
@@ -104,7 +108,11 @@ func (s *ServerCerts) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certifica
 	if !slices.Contains(s.names, name) {
 		name = s.names[0]
 	}
-	return s.current(name)
+	c, err := s.current(name)
+	if err != nil {
+		return nil, err
+	}
+	return s.staples.on(name, c), nil
 }
 
 // current returns the certificate of name that lives longest.

@@ -105,52 +105,57 @@ import java.security.KeyStore;
 import javax.net.ssl.*;
 
 public class Caller {
+  static KeyStore load(String type, String file, char[] password) throws Exception {
+    KeyStore store = KeyStore.getInstance(type);
+    try (var in = new FileInputStream(file)) { store.load(in, password); }
+    return store;
+  }
+
   public static void main(String[] a) throws Exception {
-    char[] password = a[1].toCharArray();
-    KeyStore store = KeyStore.getInstance("PKCS12");
-    try (var in = new FileInputStream(a[0])) { store.load(in, password); }
+    char[] password = "changeit".toCharArray();
     var keys = KeyManagerFactory.getInstance("SunX509");
-    keys.init(store, password);
-    KeyStore roots = KeyStore.getInstance("PKCS12");
-    roots.load(null, null);
-    try (var in = new FileInputStream(a[2])) {
-      roots.setCertificateEntry("ca", java.security.cert.CertificateFactory.getInstance("X.509").generateCertificate(in));
-    }
+    keys.init(load(a[0], a[1], password), password);
     var trust = TrustManagerFactory.getInstance("PKIX");
-    trust.init(roots);
+    trust.init(load(a[2], a[3], password));
     var tls = SSLContext.getInstance("TLS");
     tls.init(keys.getKeyManagers(), trust.getTrustManagers(), null);
     for (var version : HttpClient.Version.values()) {
       var client = HttpClient.newBuilder().sslContext(tls).version(version).build();
-      var answer = client.send(HttpRequest.newBuilder(URI.create(a[3])).POST(HttpRequest.BodyPublishers.ofString("hello")).build(), HttpResponse.BodyHandlers.ofString());
+      var answer = client.send(HttpRequest.newBuilder(URI.create(a[4])).POST(HttpRequest.BodyPublishers.ofString("hello")).build(), HttpResponse.BodyHandlers.ofString());
       System.out.println(answer.version() + " " + answer.statusCode() + " " + answer.body());
     }
   }
 }
 `
 
-func TestJavaIsServedWithThePKCS12File(t *testing.T) {
+// Java's HttpClient with each kind of key store and trust store.
+func TestJavaIsServedWithItsKeyStores(t *testing.T) {
 	java := outside.Program(t, "java")
 	g := newGate(t, proxy.Limits{})
 	c := g.issue("orders")
-	_, _, ca := c.files(t)
 	_, port, err := net.SplitHostPort(g.addr)
 	must(t, err)
 	dir := t.TempDir()
 	source := filepath.Join(dir, "Caller.java")
 	must(t, os.WriteFile(source, []byte(javaClient), 0o600))
-	for _, legacy := range []bool{false, true} {
-		p12, err := pki.EncodePKCS12(c.cert.PrivateKey, c.issued, g.ca.Trust().Roots(), "changeit", legacy)
+	write := func(format pki.Format) string {
+		b, err := format.Encode(pki.Contents{Key: c.cert.PrivateKey, Chain: c.issued.Chain, Roots: g.ca.Trust().Roots()}, "changeit")
 		must(t, err)
-		file := filepath.Join(dir, "erp.p12")
-		must(t, os.WriteFile(file, p12, 0o600))
-		out, err := exec.Command(java, source, file, "changeit", ca, "https://localhost:"+port+"/http/orders/1").CombinedOutput()
+		file := filepath.Join(dir, string(format))
+		must(t, os.WriteFile(file, b, 0o600))
+		return file
+	}
+	for _, c := range []struct {
+		kind            string
+		store, trusting pki.Format
+	}{{"PKCS12", pki.PKCS12, pki.TrustPKCS12}, {"PKCS12", pki.PKCS12Legacy, pki.TrustPKCS12}, {"JKS", pki.JKS, pki.TrustJKS}} {
+		out, err := exec.Command(java, source, c.kind, write(c.store), c.kind, write(c.trusting), "https://localhost:"+port+"/http/orders/1").CombinedOutput()
 		if err != nil {
 			t.Fatalf("java: %v: %s", err, out)
 		}
 		for _, want := range []string{"HTTP_1_1 200 POST /http/orders/1 5", "HTTP_2 200 POST /http/orders/1 5"} {
 			if !strings.Contains(string(out), want) {
-				t.Errorf("legacy %v: got %s, want %s", legacy, out, want)
+				t.Errorf("%s: got %s, want %s", c.store, out, want)
 			}
 		}
 	}

@@ -24,10 +24,11 @@ Prefer sign over issue where the caller can make its own key and request: then t
   tenantgate cert issue erp --out erp-files
   tenantgate cert issue erp --pkcs12 erp.p12 --password-file password
   tenantgate cert list --identity erp
-  tenantgate cert revoke 6f3a... --reason keyCompromise`,
+  tenantgate cert revoke 6f3a... --reason keyCompromise
+  tenantgate cert convert --chain erp.pem --key erp.key --ca ca.pem --to jks --out erp.jks --password-file password`,
 	},
 		newCertIssueCommand(p), newCertSignCommand(p), newCertListCommand(p), newCertShowCommand(p),
-		newCertRevokeCommand(p), newCertVerifyCommand(p))
+		newCertRevokeCommand(p), newCertVerifyCommand(p), newCertConvertCommand(p))
 }
 
 func newCertListCommand(p *program) *cobra.Command {
@@ -106,37 +107,6 @@ func printCertificate(w io.Writer, c *identity.Certificate) {
 		field{"revoked", moment(c.RevokedAt)},
 		field{"reason", c.RevocationReason},
 	)
-}
-
-func newCertRevokeCommand(p *program) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "revoke SERIAL",
-		Short: "Revoke a certificate, at once and for good",
-		Long: `revoke refuses the certificate's next request within a second, on open connections and resumed sessions
-too, and cuts transfers in flight. It cannot be undone: issue another certificate.
-
-Reasons are those of RFC 5280: keyCompromise, affiliationChanged, superseded, cessationOfOperation,
-privilegeWithdrawn, unspecified.`,
-		Example: "  tenantgate cert revoke 6f3a12c4... --reason superseded",
-		Args:    exactArgs("SERIAL"),
-	}
-	reason := cmd.Flags().String("reason", "unspecified", "why")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return p.call(func(c *admin.Client) error {
-			certificate, err := c.RevokeCertificate(cmd.Context(), normalSerial(args[0]), *reason)
-			if err != nil {
-				return err
-			}
-			return p.show(certificate, func(w io.Writer) {
-				whose := "identity " + certificate.Identity
-				if certificate.Identity == "" {
-					whose = "an administrator"
-				}
-				fmt.Fprintf(w, "revoked certificate %s of %s\n", certificate.Serial, whose)
-			})
-		})
-	}
-	return cmd
 }
 
 // normalSerial takes a serial number as openssl and browsers show it: upper case, colons, spaces, 0x.

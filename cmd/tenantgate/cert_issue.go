@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"os/signal"
@@ -23,43 +21,86 @@ import (
 // issueFlags are the flags of `cert issue`.
 type issueFlags struct {
 	out          string
-	pkcs12       string
+	pkcs12, jks  string
 	passwordFile string
 	legacy       bool
+	alias        string
 	keyType      string
 	lifetime     Duration
+}
+
+// store is the key store that is written, "" when it is PEM files.
+func (f *issueFlags) store() string {
+	if f.jks != "" {
+		return f.jks
+	}
+	return f.pkcs12
+}
+
+// format is the format of the key store.
+func (f *issueFlags) format() pki.Format {
+	switch {
+	case f.jks != "":
+		return pki.JKS
+	case f.legacy:
+		return pki.PKCS12Legacy
+	}
+	return pki.PKCS12
+}
+
+// check refuses flags that do not go together.
+func (f *issueFlags) check(cmd *cobra.Command) error {
+	given := 0
+	for _, target := range []string{f.out, f.pkcs12, f.jks} {
+		if target != "" {
+			given++
+		}
+	}
+	switch {
+	case given != 1:
+		return usageError(cmd, "give one of --out, --pkcs12 and --jks")
+	case f.out != "" && f.passwordFile != "":
+		return usageError(cmd, "--password-file is for --pkcs12 and --jks")
+	case f.out != "" && f.alias != "":
+		return usageError(cmd, "--alias is for --pkcs12 and --jks")
+	case f.legacy && f.pkcs12 == "":
+		return usageError(cmd, "--legacy is for --pkcs12")
+	}
+	return nil
 }
 
 func newCertIssueCommand(p *program) *cobra.Command {
 	f := issueFlags{}
 	cmd := &cobra.Command{
-		Use:   "issue IDENTITY (--out DIR | --pkcs12 FILE --password-file FILE)",
+		Use:   "issue IDENTITY (--out DIR | --pkcs12 FILE | --jks FILE)",
 		Short: "Make a key and a certificate for an identity",
 		Long: `issue makes the private key here, sends the server a request for it, and writes either
 
   --out DIR       IDENTITY.key (0600), IDENTITY.pem (certificate and intermediate) and ca.pem (the root)
-  --pkcs12 FILE   all of it in one PKCS#12 file under the password in --password-file
+  --pkcs12 FILE   all of it in one PKCS#12 file under a password
+  --jks FILE      the same as a Java key store
 
-The key never leaves this machine. Nothing is overwritten. --legacy writes PKCS#12 as SAP JVMs and sapgenpse
-of the past read it (3DES); its password protects next to nothing, so protect the file.`,
+The key never leaves this machine. Nothing is overwritten. The password comes from --password-file or, at a terminal, is
+asked for. --legacy writes PKCS#12 as SAP JVMs and sapgenpse of the past read it (3DES); its password protects next to
+nothing, so protect the file. Other formats, and trust stores: cert convert.`,
 		Example: `  tenantgate cert issue erp --out erp-files
   tenantgate cert issue pi --key-type RSA-2048 --pkcs12 pi.p12 --password-file password --legacy
+  tenantgate cert issue pi --jks pi.jks --alias pi-key
   tenantgate cert issue batch --out . --lifetime 30d`,
 		Args: exactArgs("IDENTITY"),
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.out, "out", "", "`directory` for PEM files; made if it is missing")
 	flags.StringVar(&f.pkcs12, "pkcs12", "", "`file` for PKCS#12")
-	flags.StringVar(&f.passwordFile, "password-file", "", "`file` with the password of the PKCS#12 file; - is standard input")
+	flags.StringVar(&f.jks, "jks", "", "`file` for a Java key store")
+	flags.StringVar(&f.passwordFile, "password-file", "", "`file` with the password of the key store; - is standard input")
+	flags.StringVar(&f.alias, "alias", "", "`name` of the key in the key store (default IDENTITY); Java reads it in lower case")
 	flags.BoolVar(&f.legacy, "legacy", false, "PKCS#12 with 3DES, for old SAP software")
 	flags.StringVar(&f.keyType, "key-type", pki.P256, "P-256, P-384, RSA-2048, RSA-3072, RSA-4096 or Ed25519")
 	durationFlag(cmd, &f.lifetime, "lifetime", "how long it is valid, such as 30d (default 90d, at most 398d)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if (f.out == "") == (f.pkcs12 == "") {
-			return usageError(cmd, "give either --out or --pkcs12")
-		}
-		if (f.pkcs12 == "") != (f.passwordFile == "") {
-			return usageError(cmd, "--pkcs12 and --password-file go together")
+		if err := f.check(cmd); err != nil {
+			return err
 		}
 		return p.issueCertificate(cmd, args[0], &f)
 	}
@@ -67,13 +108,16 @@ of the past read it (3DES); its password protects next to nothing, so protect th
 }
 
 func (p *program) issueCertificate(cmd *cobra.Command, name string, f *issueFlags) error {
-	password, err := p.readPassword(f.passwordFile)
-	if err != nil {
-		return err
-	}
 	files := issueTargets(name, f)
 	if err := refuseFiles(files); err != nil {
 		return err
+	}
+	var password string
+	if f.store() != "" {
+		var err error
+		if password, err = p.newPassword(cmd, f.passwordFile, f.format()); err != nil {
+			return err
+		}
 	}
 	done := p.slow("making the key")
 	key, err := pki.GenerateKey(f.keyType)
@@ -114,22 +158,6 @@ func (p *program) issueCertificate(cmd *cobra.Command, name string, f *issueFlag
 // issuedAllTheSame says what to do about a certificate that nobody got.
 func issuedAllTheSame(err error, serial string) error {
 	return &failure{err: fmt.Errorf("%w; the certificate %s was issued", err, serial), hint: "tenantgate cert revoke " + serial + " --reason superseded"}
-}
-
-// readPassword reads a password; a final line end is not part of it.
-func (p *program) readPassword(file string) (string, error) {
-	if file == "" {
-		return "", nil
-	}
-	b, err := p.readInput(file, "the password")
-	if err != nil {
-		return "", err
-	}
-	b = bytes.TrimRight(b, "\r\n")
-	if len(b) == 0 {
-		return "", errors.New("reading the password: it is empty")
-	}
-	return string(b), nil
 }
 
 // requestFor makes a certificate request (PEM) that names the identity and nothing else.

@@ -11,10 +11,10 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/admin"
 )
 
-// issueTargets lists the files that will be written: key, chain and root, or the one PKCS#12 file.
+// issueTargets lists the files that will be written: key, chain and root, or the one key store.
 func issueTargets(name string, f *issueFlags) []string {
-	if f.pkcs12 != "" {
-		return []string{f.pkcs12}
+	if f.store() != "" {
+		return []string{f.store()}
 	}
 	return []string{filepath.Join(f.out, name+".key"), filepath.Join(f.out, name+".pem"), filepath.Join(f.out, "ca.pem")}
 }
@@ -23,7 +23,7 @@ func issueTargets(name string, f *issueFlags) []string {
 func refuseFiles(files []string) error {
 	for _, file := range files {
 		if _, err := os.Lstat(file); err == nil && filepath.Base(file) != "ca.pem" {
-			return hinted(fmt.Errorf("%s exists and is not overwritten", file), "choose another --out or --pkcs12, or move it away; nothing was issued")
+			return hinted(fmt.Errorf("%s exists and is not overwritten", file), "choose another name, or move it away; nothing was issued")
 		}
 	}
 	return nil
@@ -32,17 +32,17 @@ func refuseFiles(files []string) error {
 // issuePlace is where an issued certificate goes: files that are there already, empty but for the key.
 type issuePlace struct {
 	dir    string   // made for it; "" when it was there
-	key    string   // the key's file, already whole; "" for PKCS#12
-	chain  *newFile // or the PKCS#12 file
+	key    string   // the key's file, already whole; "" for a key store
+	chain  *newFile // or the key store
 	caFile string
 }
 
 // prepare makes the files. The key goes into its own at once, because it is the one thing that cannot be had again.
 func (f *issueFlags) prepare(files []string, key crypto.Signer) (*issuePlace, error) {
 	place := &issuePlace{}
-	if f.pkcs12 != "" {
+	if f.store() != "" {
 		var err error
-		place.chain, err = reserveFile(f.pkcs12, 0o600)
+		place.chain, err = reserveFile(f.store(), 0o600)
 		return place, err
 	}
 	made, err := makeDir(f.out)
@@ -92,8 +92,8 @@ func (p *issuePlace) write(f *issueFlags, key crypto.Signer, issued *admin.Issue
 	if err != nil {
 		return fmt.Errorf("reading the server's answer: %w", err)
 	}
-	if f.pkcs12 != "" {
-		b, err := pki.EncodePKCS12(key, &pki.Issued{Leaf: chain[0], Chain: chain}, roots, password, f.legacy)
+	if f.store() != "" {
+		b, err := f.format().Encode(pki.Contents{Key: key, Chain: chain, Roots: roots, Alias: f.alias}, password)
 		if err != nil {
 			p.undo()
 			return err

@@ -2,12 +2,14 @@ package main
 
 import (
 	"net"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy"
 )
 
@@ -32,12 +34,13 @@ type Config struct {
 	// the database: one is worthless without the other. [restart]
 	KeyFile string `yaml:"key_file"`
 
-	CA     CAConfig     `yaml:"ca"`
-	Admin  AdminConfig  `yaml:"admin"`
-	Record RecordConfig `yaml:"record"`
-	Log    LogConfig    `yaml:"log"`
-	Tokens TokensConfig `yaml:"tokens"`
-	Limits LimitsConfig `yaml:"limits"`
+	CA      CAConfig      `yaml:"ca"`
+	Publish PublishConfig `yaml:"publish"`
+	Admin   AdminConfig   `yaml:"admin"`
+	Record  RecordConfig  `yaml:"record"`
+	Log     LogConfig     `yaml:"log"`
+	Tokens  TokensConfig  `yaml:"tokens"`
+	Limits  LimitsConfig  `yaml:"limits"`
 }
 
 // CAConfig says where the CA lives.
@@ -52,6 +55,27 @@ type CAConfig struct {
 	// TrustDomain is the first part of every identity's name in a certificate:
 	// spiffe://TRUST_DOMAIN/identity/NAME. Changing it makes admin certificates foreign; those of callers are bound by their fingerprints and stay. [restart]
 	TrustDomain string `yaml:"trust_domain"`
+
+	// KeyTypes are the types of keys that get certificates of callers and administrators: P-256, P-384, Ed25519, and RSA-2048, RSA-3072 or
+	// RSA-4096 for RSA keys of so many bits and more. [restart]
+	KeyTypes []string `yaml:"key_types"`
+}
+
+// PublishConfig says where others find out whether a certificate of the CA was revoked. Callers need none of it: this server knows. It is for those who check
+// this server's certificate, and for other servers that accept the CA's certificates.
+type PublishConfig struct {
+	// Listen is the host:port on which revocation lists, OCSP answers and the CA's certificates are served, in plain HTTP. "" = none. [restart]
+	Listen string `yaml:"listen"`
+
+	// URL is where the others find them: http://HOST[:PORT][/PATH]. It is written into every certificate that is issued from then on; the listener
+	// must be reachable there, on this node or another one. "" writes nothing. [restart]
+	URL string `yaml:"url"`
+
+	// CRLLifetime is how long a revocation list is valid. Another one follows after half of it, and within a second of each revocation. [restart]
+	CRLLifetime Duration `yaml:"crl_lifetime"`
+
+	// OCSPLifetime is how long an answer about one certificate is valid. [restart]
+	OCSPLifetime Duration `yaml:"ocsp_lifetime"`
 }
 
 // AdminConfig says how the running server is administered.
@@ -193,12 +217,14 @@ func defaultConfig() Config {
 			Dir:            "ca",
 			PassphraseFile: "keys/ca-passphrase",
 			TrustDomain:    "tenantgate.internal",
+			KeyTypes:       []string{pki.RSA2048, pki.P256, pki.P384, pki.Ed25519},
 		},
-		Admin:  AdminConfig{Socket: "admin.sock", Listen: "127.0.0.1:9443"},
-		Record: RecordConfig{Access: "access.log"},
-		Log:    LogConfig{Level: "info", Format: "text"},
-		Tokens: TokensConfig{Persist: true, Rate: 50, InFlight: 50},
-		Limits: limitsConfig(proxy.DefaultLimits(), 30*time.Second),
+		Publish: PublishConfig{CRLLifetime: Duration(24 * time.Hour), OCSPLifetime: Duration(time.Hour)},
+		Admin:   AdminConfig{Socket: "admin.sock", Listen: "127.0.0.1:9443"},
+		Record:  RecordConfig{Access: "access.log"},
+		Log:     LogConfig{Level: "info", Format: "text"},
+		Tokens:  TokensConfig{Persist: true, Rate: 50, InFlight: 50},
+		Limits:  limitsConfig(proxy.DefaultLimits(), 30*time.Second),
 	}
 }
 
@@ -218,6 +244,10 @@ func (c *Config) validate() error {
 		{"ca.dir", requiredProblem(c.CA.Dir)},
 		{"ca.passphrase_file", requiredProblem(c.CA.PassphraseFile)},
 		{"ca.trust_domain", trustDomainProblem(c.CA.TrustDomain)},
+		{"ca.key_types", keyTypesProblem(c.CA.KeyTypes)},
+		{"publish.url", publicURLProblem(c.Publish.URL)},
+		{"publish.crl_lifetime", rangeProblem(c.Publish.CRLLifetime, 10*minute, 366*24*60*minute)},
+		{"publish.ocsp_lifetime", rangeProblem(c.Publish.OCSPLifetime, 10*minute, 30*24*60*minute)},
 		{"record.access", requiredProblem(c.Record.Access)},
 		{"log.level", choiceProblem(c.Log.Level, "debug", "info", "warn", "error")},
 		{"log.format", choiceProblem(c.Log.Format, "text", "json")},
@@ -244,6 +274,9 @@ func (c *Config) validate() error {
 		checks = append(checks, invalidKey{"admin.listen", addressProblem(c.Admin.Listen)})
 	} else if c.Admin.Socket == "" {
 		checks = append(checks, invalidKey{"admin.socket", "neither admin.socket nor admin.listen is set: nothing could administer the server"})
+	}
+	if c.Publish.Listen != "" {
+		checks = append(checks, invalidKey{"publish.listen", addressProblem(c.Publish.Listen)})
 	}
 	for _, check := range checks {
 		if check.problem != "" {
@@ -286,6 +319,30 @@ func serverNamesProblem(names []string) string {
 func trustDomainProblem(s string) string {
 	if !isDNSName(s) || s != strings.ToLower(s) {
 		return strconv.Quote(s) + " is not a trust domain: lower-case letters, digits, dots and hyphens, such as example.internal"
+	}
+	return ""
+}
+
+func keyTypesProblem(types []string) string {
+	if len(types) == 0 {
+		return "at least one type is required"
+	}
+	for _, t := range types {
+		if problem := choiceProblem(t, pki.RSA2048, pki.RSA3072, pki.RSA4096, pki.P256, pki.P384, pki.Ed25519); problem != "" {
+			return problem
+		}
+	}
+	return ""
+}
+
+// publicURLProblem wants plain http: whoever follows the address is in the middle of checking a certificate (RFC 5280 section 8).
+func publicURLProblem(s string) string {
+	if s == "" {
+		return ""
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" || u.Host == "" || u.User != nil || strings.ContainsAny(s, "?#") || strings.HasSuffix(s, "/") {
+		return strconv.Quote(s) + " is not http://HOST[:PORT][/PATH] without a slash at the end"
 	}
 	return ""
 }
@@ -379,6 +436,11 @@ func (c *Config) needRestart(next *Config) []string {
 		{"ca.dir", c.CA.Dir != next.CA.Dir},
 		{"ca.passphrase_file", c.CA.PassphraseFile != next.CA.PassphraseFile},
 		{"ca.trust_domain", c.CA.TrustDomain != next.CA.TrustDomain},
+		{"ca.key_types", !slices.Equal(c.CA.KeyTypes, next.CA.KeyTypes)},
+		{"publish.listen", c.Publish.Listen != next.Publish.Listen},
+		{"publish.url", c.Publish.URL != next.Publish.URL},
+		{"publish.crl_lifetime", c.Publish.CRLLifetime != next.Publish.CRLLifetime},
+		{"publish.ocsp_lifetime", c.Publish.OCSPLifetime != next.Publish.OCSPLifetime},
 		{"admin.socket", c.Admin.Socket != next.Admin.Socket},
 		{"admin.listen", c.Admin.Listen != next.Admin.Listen},
 		{"record.access", c.Record.Access != next.Record.Access},

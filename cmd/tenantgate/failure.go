@@ -90,6 +90,9 @@ func hintOf(err error) string {
 	if e, ok := errors.AsType[*pki.FileError](err); ok {
 		return e.Hint
 	}
+	if e, ok := errors.AsType[*pki.FormatError](err); ok {
+		return e.Hint
+	}
 	return ""
 }
 

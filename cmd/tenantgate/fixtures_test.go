@@ -20,7 +20,8 @@ import (
 
 // makeFixtures makes certificates, revocation lists and requests, good ones and odd ones, and returns their directory:
 //
-//	roots.pem intermediates.pem good.pem good.crl revoked.crl
+//	roots.pem intermediates.pem good.pem
+//	good.crl revoked.crl stale.crl foreign.crl forged.crl
 //	ending.pem ending.key       of a certificate that lives an hour
 //	odd/KIND.pem        client certificates that must be refused
 //	csr/NAME.pem        requests; csr/good.der is DER
@@ -45,12 +46,7 @@ func makeFixtures(t *testing.T) string {
 		t.Fatal(err)
 	}
 	fixture(t, dir, "ending.key", key)
-	crl := func(name string, revoked ...*big.Int) {
-		list := env.CRL(revoked, nil)
-		fixture(t, dir, name, pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: list.Raw}))
-	}
-	crl("good.crl")
-	crl("revoked.crl", good.Leaf.SerialNumber)
+	makeLists(t, dir, env, good.Leaf.SerialNumber)
 	for _, kind := range pkitest.Odds() {
 		fixture(t, dir, filepath.Join("odd", string(kind)+".pem"), pkitest.PEM(env.Odd(kind, "erp")))
 	}
@@ -63,6 +59,23 @@ func makeFixtures(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// makeLists makes revocation lists, one that is in order and others.
+func makeLists(t *testing.T, dir string, env *pkitest.Env, serial *big.Int) {
+	t.Helper()
+	good := env.CRL(nil, nil)
+	forged := append([]byte(nil), good.Raw...)
+	forged[len(forged)-1] ^= 1 // the last byte of the signature
+	for name, der := range map[string][]byte{
+		"good":    good.Raw,
+		"revoked": env.CRL([]*big.Int{serial}, nil).Raw,
+		"stale":   env.CRL(nil, func(l *x509.RevocationList) { l.NextUpdate = time.Now().Add(-time.Second) }).Raw,
+		"foreign": pkitest.New(t).CRL(nil, nil).Raw,
+		"forged":  forged,
+	} {
+		fixture(t, dir, name+".crl", pki.EncodeCRL(der))
+	}
 }
 
 // makeRequests makes certificate requests as backends send them, and as they must not.

@@ -9,11 +9,12 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/admin"
 )
 
-// listeners are the addresses of a node: callers, the admin socket and the admin listener.
+// listeners are the addresses of a node: callers, the admin socket, the admin listener, and what is published of the CA.
 type listeners struct {
 	callers net.Listener
 	socket  net.Listener // nil without admin.socket
 	admin   net.Listener // nil without admin.listen
+	publish net.Listener // nil without publish.listen
 }
 
 // listen opens all addresses of the configuration, or none. Those that were inherited are open already.
@@ -34,6 +35,11 @@ func listen(cfg *Config, in inherited) (_ *listeners, err error) {
 			return nil, err
 		}
 	}
+	if cfg.Publish.Listen != "" {
+		if l.publish, err = listenTCP("publish.listen", cfg.Publish.Listen); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Admin.Socket != "" {
 		if l.socket, err = admin.ListenUnix(cfg.Admin.Socket); err != nil {
 			return nil, err
@@ -44,7 +50,7 @@ func listen(cfg *Config, in inherited) (_ *listeners, err error) {
 
 // close closes what is open. Closing twice does no harm.
 func (l *listeners) close() {
-	for _, one := range []net.Listener{l.callers, l.socket, l.admin} {
+	for _, one := range []net.Listener{l.callers, l.socket, l.admin, l.publish} {
 		if one != nil {
 			one.Close()
 		}
@@ -56,12 +62,16 @@ type addresses struct {
 	callers string // host:port
 	admin   string // host:port, "" when there is no admin listener
 	socket  string // path, "" when there is none
+	publish string // host:port, "" when nothing is published
 }
 
 func (l *listeners) addresses() addresses {
 	a := addresses{callers: l.callers.Addr().String()}
 	if l.admin != nil {
 		a.admin = l.admin.Addr().String()
+	}
+	if l.publish != nil {
+		a.publish = l.publish.Addr().String()
 	}
 	if l.socket != nil {
 		a.socket = l.socket.Addr().String()
@@ -73,7 +83,7 @@ func (l *listeners) addresses() addresses {
 func (a addresses) shell() []byte {
 	var b strings.Builder
 	for _, line := range []struct{ name, value string }{
-		{"listen", dialable(a.callers)}, {"admin", dialable(a.admin)}, {"socket", a.socket},
+		{"listen", dialable(a.callers)}, {"admin", dialable(a.admin)}, {"socket", a.socket}, {"publish", dialable(a.publish)},
 	} {
 		if line.value != "" {
 			fmt.Fprintf(&b, "%s=%s\n", line.name, line.value)
@@ -90,13 +100,13 @@ func (n *node) listen(in inherited) error {
 	}
 	n.front = front
 	a := front.addresses()
-	n.log.Info("listening", "callers", a.callers, "admin", a.admin, "socket", a.socket)
+	n.log.Info("listening", "callers", a.callers, "admin", a.admin, "socket", a.socket, "publish", a.publish)
 	return nil
 }
 
 // serve serves all addresses until [node.shutdown], then returns nil; or until one of them breaks.
 func (n *node) serve() error {
-	ended := make(chan error, 3)
+	ended := make(chan error, 4)
 	serving := 1
 	go func() { ended <- n.proxy.Serve(n.front.callers) }()
 	if n.front.socket != nil {
@@ -106,6 +116,10 @@ func (n *node) serve() error {
 	if n.front.admin != nil {
 		serving++
 		go func() { ended <- n.admin.serveTLS(n.front.admin) }()
+	}
+	if n.front.publish != nil {
+		serving++
+		go func() { ended <- n.publish.serve(n.front.publish) }()
 	}
 	for range serving {
 		if err := <-ended; err != nil && !errors.Is(err, net.ErrClosed) {

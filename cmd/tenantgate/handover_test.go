@@ -24,10 +24,13 @@ import (
 
 // handover is a server that is started again and again on one listening socket, as systemd does it.
 type handover struct {
-	t      *testing.T
-	binary string
-	config string
-	socket *os.File
+	t        *testing.T
+	dir      string
+	binary   string
+	config   string
+	socket   *os.File
+	address  string // of the socket
+	upstream *httptest.Server
 }
 
 func (h *handover) run(args ...string) {
@@ -87,14 +90,15 @@ func (e *executions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	io.Copy(w, r.Body)
 }
 
-// Under load, server after server is replaced on one socket: no request fails, none is sent twice.
-func TestServerAfterServerOnOneSocketLosesNoRequest(t *testing.T) {
+// newHandover makes a node, without starting it, and a socket for it. Once it was started, furnish gives it an identity erp that may call the tenant.
+func newHandover(t *testing.T, tenant http.Handler) *handover {
+	t.Helper()
 	dir := t.TempDir()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &handover{t: t, binary: filepath.Join(dir, "tenantgate"), config: filepath.Join(dir, "node", "tenantgate.yaml")}
+	h := &handover{t: t, dir: dir, binary: filepath.Join(dir, "tenantgate"), config: filepath.Join(dir, "node", "tenantgate.yaml")}
 	if err := os.Symlink(self, h.binary); err != nil {
 		t.Fatal(err)
 	}
@@ -102,36 +106,50 @@ func TestServerAfterServerOnOneSocketLosesNoRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.address = l.Addr().String()
 	if h.socket, err = l.(*net.TCPListener).File(); err != nil {
 		t.Fatal(err)
 	}
-	tenant := &executions{seen: map[string]int{}}
-	upstream := httptest.NewTLSServer(tenant)
-	t.Cleanup(upstream.Close)
-	bundle := filepath.Join(dir, "tenant-ca.pem")
-	write := func(path string, content []byte) {
-		if err := os.WriteFile(path, content, 0o600); err != nil {
+	h.upstream = httptest.NewTLSServer(tenant)
+	t.Cleanup(h.upstream.Close)
+	for name, content := range map[string][]byte{
+		"tenant-ca.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.upstream.Certificate().Raw}),
+		"secret":        []byte("secret"),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: upstream.Certificate().Raw}))
-	write(filepath.Join(dir, "secret"), []byte("secret"))
-	if out, err := exec.Command(h.binary, "init", filepath.Join(dir, "node"), "--listen", "127.0.0.1:1", "--admin-listen", "127.0.0.1:0").CombinedOutput(); err != nil {
+	out, err := exec.Command(h.binary, "init", filepath.Join(dir, "node"), "--listen", "127.0.0.1:1", "--admin-listen", "127.0.0.1:0").CombinedOutput()
+	if err != nil {
 		t.Fatalf("init: %v: %s", err, out)
 	}
-	server := h.start()
-	h.run("tenant", "add", "acme", "--base-url", upstream.URL, "--token-url", upstream.URL+"/oauth/token", "--auth-style", "body", "--ca-bundle", bundle)
+	return h
+}
+
+func (h *handover) furnish() {
+	h.t.Helper()
+	h.run("tenant", "add", "acme", "--base-url", h.upstream.URL, "--token-url", h.upstream.URL+"/oauth/token", "--auth-style", "body",
+		"--ca-bundle", filepath.Join(h.dir, "tenant-ca.pem"))
 	h.run("route", "add", "all", "--path", "/http/*", "--tenant", "acme", "--role", "call")
 	h.run("identity", "add", "erp", "--owner", "team-erp", "--role", "call")
-	h.run("credential", "add", "erp", "acme", "--client-id", "erp", "--secret-file", filepath.Join(dir, "secret"))
-	h.run("cert", "issue", "erp", "--out", filepath.Join(dir, "erp"))
+	h.run("credential", "add", "erp", "acme", "--client-id", "erp", "--secret-file", filepath.Join(h.dir, "secret"))
+	h.run("cert", "issue", "erp", "--out", filepath.Join(h.dir, "erp"))
+}
+
+// Under load, server after server is replaced on one socket: no request fails, none is sent twice.
+func TestServerAfterServerOnOneSocketLosesNoRequest(t *testing.T) {
+	tenant := &executions{seen: map[string]int{}}
+	h := newHandover(t, tenant)
+	server := h.start()
+	h.furnish()
 
 	const workers, restarts = 8, 4
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	sent := make([]int, workers)
 	for w := range workers {
-		client := handoverCaller(t, filepath.Join(dir, "erp"), l.Addr().String(), w%2 == 1)
+		client := handoverCaller(t, filepath.Join(h.dir, "erp"), h.address, w%2 == 1)
 		wg.Go(func() {
 			for ; ctx.Err() == nil; sent[w]++ {
 				url := fmt.Sprintf("https://localhost/http/%d/%d", w, sent[w])

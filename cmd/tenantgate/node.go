@@ -43,6 +43,7 @@ type node struct {
 	proxy    *proxy.Server
 	switches *switchRecorder
 	admin    *adminService
+	publish  *publisher
 	front    *listeners
 
 	memoryLimit int64 // of the collector, as the environment has it; of openDataPlane and reload
@@ -75,6 +76,7 @@ func openNode(ctx context.Context, cfg *Config, log *slog.Logger, level *slog.Le
 		return nil, err
 	}
 	n.admin = newAdminService(n)
+	n.publish = newPublisher(n)
 	return n, nil
 }
 
@@ -99,6 +101,8 @@ func (n *node) openState(ctx context.Context, cfg *Config) error {
 	n.ca, err = pki.Open(ctx, pki.Options{
 		Dir: cfg.CA.Dir, Passphrase: trimLine(passphrase), TrustDomain: cfg.CA.TrustDomain,
 		DB: n.db.DB, Sealer: sealer, Logger: n.log,
+		KeyTypes:  cfg.CA.KeyTypes,
+		PublicURL: cfg.Publish.URL, CRLLifetime: time.Duration(cfg.Publish.CRLLifetime), OCSPLifetime: time.Duration(cfg.Publish.OCSPLifetime),
 	})
 	if err != nil {
 		return hinted(err, "ca.dir is %s, ca.passphrase_file is %s", cfg.CA.Dir, cfg.CA.PassphraseFile)
@@ -194,6 +198,7 @@ func (n *node) shutdown(ctx context.Context) error {
 	adminCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	n.admin.shutdown(adminCtx)
+	n.publish.shutdown(adminCtx)
 	return errors.Join(err, n.close())
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
 )
@@ -39,6 +40,26 @@ func (n *node) watch(registry prometheus.Registerer) {
 		}
 		return 1
 	}))
+	for _, g := range []struct {
+		name, help string
+		value      func(*pki.CRL) float64
+	}{
+		{"this_update_timestamp_seconds", "When the published revocation list was made; 0 where none is published.",
+			func(c *pki.CRL) float64 { return float64(c.ThisUpdate.Unix()) }},
+		{"next_update_timestamp_seconds", "When the published revocation list is stale; 0 where none is published.",
+			func(c *pki.CRL) float64 { return float64(c.NextUpdate.Unix()) }},
+		{"entries", "Certificates on the published revocation list.",
+			func(c *pki.CRL) float64 { return float64(c.Entries) }},
+	} {
+		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "tenantgate", Subsystem: "revocation_list", Name: g.name, Help: g.help,
+		}, func() float64 {
+			if crl, published := n.publish.published(); published && crl != nil {
+				return g.value(crl)
+			}
+			return 0
+		}))
+	}
 }
 
 // expiries yields when each certificate that is in use ends.

@@ -49,6 +49,10 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(work) })
+	guides, err := filepath.Abs("../../docs/callers")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -76,6 +80,7 @@ func TestScripts(t *testing.T) {
 			"capture":   scriptCapture,
 			"status":    scriptStatus,
 			"set-up":    scriptSetUp,
+			"guide":     scriptGuide(guides),
 
 			"until-stdout":  scriptUntilStdout,
 			"until-refused": scriptUntilRefused,

@@ -131,6 +131,22 @@ func (e *Env) Issue(p pki.Profile, name string, lifetime time.Duration) tls.Cert
 	return tls.Certificate{Certificate: [][]byte{issued.Chain[0].Raw, issued.Chain[1].Raw}, PrivateKey: key, Leaf: issued.Leaf}
 }
 
+// Revoke revokes a certificate at the CA, and commits.
+func (e *Env) Revoke(c tls.Certificate, reason string) {
+	e.t.Helper()
+	tx, err := e.DB.BeginTx(context.Background(), nil)
+	if err != nil {
+		e.t.Fatalf("beginning: %v", err)
+	}
+	defer tx.Rollback()
+	if err := e.CA.Revoke(context.Background(), tx, pki.FormatSerial(c.Leaf.SerialNumber), reason, e.now()); err != nil {
+		e.t.Fatalf("revoking: %v", err)
+	}
+	if err := tx.Commit(); err != nil {
+		e.t.Fatalf("committing: %v", err)
+	}
+}
+
 // Key makes a private key of a type that [pki.GenerateKey] knows.
 func (e *Env) Key(keyType string) crypto.Signer {
 	e.t.Helper()

@@ -81,20 +81,33 @@ type act struct {
 
 // change runs fn and records the act, in one transaction. The action is "object.verb".
 func (s *Server) change(c *call, object, verb string, fn func(tx *identity.Tx) (act, error)) error {
+	return s.changeAll(c, object, verb, func(tx *identity.Tx) ([]act, error) {
+		done, err := fn(tx)
+		return []act{done}, err
+	})
+}
+
+// changeAll is change for several acts of the same kind: all of them happen, each with a record of its own, or none.
+func (s *Server) changeAll(c *call, object, verb string, fn func(tx *identity.Tx) ([]act, error)) error {
 	ctx := c.Context()
 	return s.Registry.Change(ctx, func(tx *identity.Tx) error {
-		done, err := fn(tx)
+		acts, err := fn(tx)
 		if err != nil {
 			return err
 		}
-		detail, err := json.Marshal(done.detail)
-		if err != nil {
-			return err
+		for _, done := range acts {
+			detail, err := json.Marshal(done.detail)
+			if err != nil {
+				return err
+			}
+			_, err = record.AppendChange(ctx, tx.SQL(), record.Change{
+				Actor: c.actor, Action: object + "." + verb, Object: object, Name: done.name, Detail: detail,
+			})
+			if err != nil {
+				return err
+			}
 		}
-		_, err = record.AppendChange(ctx, tx.SQL(), record.Change{
-			Actor: c.actor, Action: object + "." + verb, Object: object, Name: done.name, Detail: detail,
-		})
-		return err
+		return nil
 	})
 }
 

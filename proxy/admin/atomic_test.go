@@ -25,6 +25,8 @@ func TestAnActWithoutItsRecordDoesNotHappen(t *testing.T) {
 	for name, act := range map[string]struct{ method, path, body string }{
 		"issue":   {"POST", "/v1/identities/erp/certificates", string(mustJSON(admin.CertificateRequest{CSR: h.csr("erp")}))},
 		"revoke":  {"POST", "/v1/certificates/" + issued.Serial + "/revoke", `{}`},
+		"several": {"POST", "/v1/identities/erp/revoke", `{}`},
+		"all":     {"POST", "/v1/ca/revoke", `{}`},
 		"add":     {"POST", "/v1/identities", `{"name":"x","owner":"team"}`},
 		"set":     {"PATCH", "/v1/identities/erp", `{"owner":"other"}`},
 		"disable": {"POST", "/v1/identities/erp/disable", ``},

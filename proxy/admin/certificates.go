@@ -2,7 +2,6 @@ package admin
 
 import (
 	"crypto/x509"
-	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -118,53 +117,4 @@ func unbound(r pki.Record) (identity.Certificate, error) {
 		Fingerprint: r.Fingerprint, Serial: r.Serial, Subject: leaf.Subject.String(), NotBefore: r.NotBefore, NotAfter: r.NotAfter,
 		Created: r.Created, RevokedAt: r.RevokedAt, RevocationReason: r.RevocationReason,
 	}, nil
-}
-
-// reasons are those of RFC 5280, 5.3.1, that fit an end entity and are final.
-var reasons = []string{"unspecified", "keyCompromise", "affiliationChanged", "superseded", "cessationOfOperation", "privilegeWithdrawn"}
-
-// revokeCertificate takes back any certificate of the CA: one of an identity in the registry and at the CA, any other at the CA.
-// Revoking again changes nothing and shows the first revocation.
-func revokeCertificate(s *Server, c *call) (any, error) {
-	var q RevocationRequest
-	if err := c.decode(&q); err != nil {
-		return nil, err
-	}
-	if q.Reason == "" {
-		q.Reason = reasons[0]
-	}
-	if !slices.Contains(reasons, q.Reason) {
-		return nil, invalid("reason", "the reason is not one of RFC 5280", "give unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation or privilegeWithdrawn")
-	}
-	known, err := s.CA.Certificate(c.Context(), c.name)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := unbound(known)
-	if err != nil {
-		return nil, err
-	}
-	err = s.change(c, identity.ObjectCertificate, "revoke", func(tx *identity.Tx) (act, error) {
-		now := time.Now()
-		bound, err := tx.RevokeCertificate(c.Context(), known.Fingerprint, q.Reason, now)
-		switch {
-		case err == nil:
-			answer = bound
-		case !errors.Is(err, identity.ErrNotFound):
-			return act{}, err
-		case known.RevokedAt.IsZero():
-			answer.RevokedAt, answer.RevocationReason = now.UTC(), q.Reason
-		}
-		return act{c.name, q}, s.revokeAtCA(c, tx, c.name, q.Reason, now)
-	})
-	return answer, err
-}
-
-// revokeAtCA revokes in the CA's records. A certificate that is bound but was not issued here has none, and needs none.
-func (s *Server) revokeAtCA(c *call, tx *identity.Tx, serial, reason string, at time.Time) error {
-	err := s.CA.Revoke(c.Context(), tx.SQL(), serial, reason, at)
-	if errors.Is(err, pki.ErrNotFound) {
-		return nil
-	}
-	return err
 }

@@ -142,3 +142,18 @@ func (c *Client) IssueCertificate(ctx context.Context, name string, r Certificat
 func (c *Client) RevokeCertificate(ctx context.Context, serial, reason string) (identity.Certificate, error) {
 	return do[identity.Certificate](ctx, c, "POST", address("certificates", serial, "revoke"), RevocationRequest{Reason: reason})
 }
+
+// RevokeIdentity revokes all certificates of an identity that could still be used.
+func (c *Client) RevokeIdentity(ctx context.Context, name, reason string) (Revocations, error) {
+	return do[Revocations](ctx, c, "POST", address("identities", name, "revoke"), RevocationRequest{Reason: reason})
+}
+
+// RevokeAll revokes all certificates of identities and administrators that could still be used.
+func (c *Client) RevokeAll(ctx context.Context, reason string) (Revocations, error) {
+	return do[Revocations](ctx, c, "POST", address("ca", "revoke"), RevocationRequest{Reason: reason})
+}
+
+// CRL returns the CA's current revocation list.
+func (c *Client) CRL(ctx context.Context) (RevocationList, error) {
+	return do[RevocationList](ctx, c, "GET", address("ca", "crl"), nil)
+}

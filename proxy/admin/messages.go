@@ -136,11 +136,33 @@ type CredentialEnd struct {
 	NotAfter time.Time `json:"not_after,omitzero"`
 }
 
-// RevocationRequest is the body of POST /v1/certificates/{serial}/revoke.
+// RevocationRequest is the body of POST /v1/certificates/{serial}/revoke, /v1/identities/{name}/revoke and /v1/ca/revoke.
 type RevocationRequest struct {
-	// Reason is unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation or privilegeWithdrawn (RFC 5280,
-	// 5.3.1); "" is unspecified.
+	// Reason is one of [pki.RevocationReasons]; "" is unspecified.
 	Reason string `json:"reason,omitempty"`
+}
+
+// Revocations is the answer to a [RevocationRequest] for several certificates.
+type Revocations struct {
+	// Revoked is how many certificates were revoked by this request. Those that had expired or had been revoked before do not count.
+	Revoked int `json:"revoked"`
+	// Serials are their serial numbers.
+	Serials []string `json:"serials"`
+}
+
+// RevocationList is the answer of GET /v1/ca/crl.
+type RevocationList struct {
+	// Issuer is the first 16 digits of the SHA-256 fingerprint of the intermediate whose list it is.
+	Issuer string `json:"issuer"`
+	// Number grows with each list.
+	Number int64 `json:"number"`
+	// ThisUpdate and NextUpdate are when the list was made and when it is stale.
+	ThisUpdate time.Time `json:"this_update"`
+	NextUpdate time.Time `json:"next_update"`
+	// Entries is how many certificates are on it.
+	Entries int `json:"entries"`
+	// CRL is the list as PEM.
+	CRL string `json:"crl"`
 }
 
 // CertificateFilter narrows a list of certificates; zero fields do not.

@@ -86,7 +86,8 @@ func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
 	for name, v := range map[string]any{
 		"Tenant": identity.Tenant{}, "Route": identity.Route{}, "Identity": identity.Identity{}, "Credential": admin.Credential{},
 		"Certificate": identity.Certificate{}, "CertificateRequest": admin.CertificateRequest{}, "IssuedCertificate": admin.IssuedCertificate{},
-		"CredentialRequest": admin.CredentialRequest{}, "RevocationRequest": admin.RevocationRequest{}, "Change": record.Change{}, "Report": record.Report{},
+		"CredentialRequest": admin.CredentialRequest{}, "RevocationRequest": admin.RevocationRequest{}, "Revocations": admin.Revocations{},
+		"RevocationList": admin.RevocationList{}, "Change": record.Change{}, "Report": record.Report{},
 		"Registration": admin.Registration{}, "RegistrationCertificate": admin.RegistrationCertificate{},
 		"CheckRequest": admin.CheckRequest{}, "CheckReport": admin.CheckReport{}, "CredentialCheck": admin.CredentialCheck{}, "CheckStep": check.Step{},
 		"Claims": check.Claims{}, "Head": record.Head{}, "Check": admin.Check{}, "Status": admin.Status{},

@@ -60,6 +60,10 @@ var endpoints = []endpoint{
 	{"GET", "certificates/{serial}", 200, nil, showCertificate},
 	{"POST", "certificates/{serial}/revoke", 200, nil, revokeCertificate},
 
+	{"POST", "identities/{name}/revoke", 200, nil, revokeIdentity},
+	{"POST", "ca/revoke", 200, nil, revokeAll},
+	{"GET", "ca/crl", 200, nil, showCRL},
+
 	{"GET", "changes", 200, paging, listChanges},
 	{"GET", "changes/verify", 200, []string{"head"}, verifyChanges},
 	{"GET", "status", 200, nil, showStatus},

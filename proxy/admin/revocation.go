@@ -1,0 +1,145 @@
+package admin
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/pki"
+)
+
+// reason reads why a certificate is revoked.
+func (c *call) reason() (RevocationRequest, error) {
+	var q RevocationRequest
+	if err := c.decode(&q); err != nil {
+		return q, err
+	}
+	if q.Reason == "" {
+		q.Reason = "unspecified"
+	}
+	if known := pki.RevocationReasons(); !slices.Contains(known, q.Reason) {
+		hint := "give " + strings.Join(known, ", ")
+		if q.Reason == "certificateHold" {
+			hint = "a revocation is final: disable the identity for a while instead; or " + hint
+		}
+		return q, invalid("reason", "the reason is not one of RFC 5280 that is served here", hint)
+	}
+	return q, nil
+}
+
+// revokeCertificate takes back any certificate of the CA: one of an identity in the registry and at the CA, any other at the CA.
+// Revoking again changes nothing and shows the first revocation.
+func revokeCertificate(s *Server, c *call) (any, error) {
+	q, err := c.reason()
+	if err != nil {
+		return nil, err
+	}
+	known, err := s.CA.Certificate(c.Context(), c.name)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := unbound(known)
+	if err != nil {
+		return nil, err
+	}
+	err = s.change(c, identity.ObjectCertificate, "revoke", func(tx *identity.Tx) (act, error) {
+		now := time.Now()
+		bound, err := tx.RevokeCertificate(c.Context(), known.Fingerprint, q.Reason, now)
+		switch {
+		case err == nil:
+			answer = bound
+		case !errors.Is(err, identity.ErrNotFound):
+			return act{}, err
+		case known.RevokedAt.IsZero():
+			answer.RevokedAt, answer.RevocationReason = now.UTC(), q.Reason
+		}
+		return act{c.name, q}, s.revokeAtCA(c, tx, c.name, q.Reason, now)
+	})
+	return answer, err
+}
+
+// revokeAtCA revokes in the CA's records. A certificate that is bound but was not issued here has none, and needs none.
+func (s *Server) revokeAtCA(c *call, tx *identity.Tx, serial, reason string, at time.Time) error {
+	err := s.CA.Revoke(c.Context(), tx.SQL(), serial, reason, at)
+	if errors.Is(err, pki.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// revocation is the change record's detail of one certificate among several that were revoked at once.
+type revocation struct {
+	Reason   string `json:"reason"`
+	Profile  string `json:"profile,omitempty"`
+	Identity string `json:"identity,omitempty"` // or the administrator
+}
+
+// revokeIdentity revokes all certificates of an identity that could still be used, in one transaction. The identity stays as it is.
+func revokeIdentity(s *Server, c *call) (any, error) {
+	q, err := c.reason()
+	if err != nil {
+		return nil, err
+	}
+	answer := Revocations{Serials: []string{}}
+	err = s.changeAll(c, identity.ObjectCertificate, "revoke", func(tx *identity.Tx) (acts []act, _ error) {
+		now := time.Now()
+		list, err := tx.Certificates(c.name)
+		if err != nil {
+			return nil, err
+		}
+		for _, one := range list {
+			if one.Revoked() || one.Expired(now) {
+				continue
+			}
+			if _, err := tx.RevokeCertificate(c.Context(), one.Fingerprint, q.Reason, now); err != nil {
+				return nil, err
+			}
+			if err := s.revokeAtCA(c, tx, one.Serial, q.Reason, now); err != nil {
+				return nil, err
+			}
+			acts = append(acts, act{one.Serial, revocation{Reason: q.Reason, Identity: c.name}})
+			answer.Serials = append(answer.Serials, one.Serial)
+		}
+		return acts, nil
+	})
+	answer.Revoked = len(answer.Serials)
+	return answer, err
+}
+
+// revokeAll revokes everything that the CA has issued to identities and administrators and that could still be used, in one transaction. Whoever did it by a
+// certificate has none any more: the socket is what is left.
+func revokeAll(s *Server, c *call) (any, error) {
+	q, err := c.reason()
+	if err != nil {
+		return nil, err
+	}
+	answer := Revocations{Serials: []string{}}
+	err = s.changeAll(c, identity.ObjectCertificate, "revoke", func(tx *identity.Tx) (acts []act, _ error) {
+		now := time.Now()
+		list, err := s.CA.RevokeAll(c.Context(), tx.SQL(), q.Reason, now)
+		if err != nil {
+			return nil, err
+		}
+		for _, one := range list {
+			if _, err := tx.RevokeCertificate(c.Context(), one.Fingerprint, q.Reason, now); err != nil && !errors.Is(err, identity.ErrNotFound) {
+				return nil, err
+			}
+			acts = append(acts, act{one.Serial, revocation{q.Reason, one.Profile, one.Name}})
+			answer.Serials = append(answer.Serials, one.Serial)
+		}
+		return acts, nil
+	})
+	answer.Revoked = len(answer.Serials)
+	return answer, err
+}
+
+// showCRL shows the current revocation list, made anew if it is due.
+func showCRL(s *Server, c *call) (any, error) {
+	crl, err := s.CA.CRL(c.Context())
+	if err != nil {
+		return nil, err
+	}
+	return RevocationList{Issuer: crl.Issuer, Number: crl.Number, ThisUpdate: crl.ThisUpdate, NextUpdate: crl.NextUpdate, Entries: crl.Entries, CRL: string(pki.EncodeCRL(crl.DER))}, nil
+}
