@@ -35,7 +35,7 @@ const (
 	tenantColumns = `name, description, base_url, token_url, auth_style, scope, ca_bundle, case_sensitive, timeout, created, updated, http_proxy, client_certificate, ` +
 		`concurrency, breaker_failures, breaker_cooldown`
 	routeColumns       = `name, host, path, methods, tenant, tenant_path, role, case_rule, max_body, response_timeout, idle_timeout, scope, created, updated, upgrade`
-	identityColumns    = `name, owner, description, roles, disabled, review_date, created, updated, rate, burst, concurrency, bandwidth`
+	identityColumns    = `name, owner, description, roles, disabled, review_date, created, updated, rate, burst, concurrency, bandwidth, renew_grace, key_types`
 	credentialColumns  = `id, identity, tenant, client_id, auth_style, token_url, scope, kind, certificate, not_after, created, secret`
 	certificateColumns = `fingerprint, identity, serial, subject, not_before, not_after, created, revoked_at, revocation_reason`
 )
@@ -52,9 +52,9 @@ const (
 		`max_body = $9, response_timeout = $10, idle_timeout = $11, scope = $12, created = $13, updated = $14, upgrade = $15 WHERE name = $1`
 	deleteRoute = `DELETE FROM routes WHERE name = $1`
 
-	insertIdentity = `INSERT INTO identities (` + identityColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
+	insertIdentity = `INSERT INTO identities (` + identityColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`
 	updateIdentity = `UPDATE identities SET owner = $2, description = $3, roles = $4, disabled = $5, review_date = $6, ` +
-		`created = $7, updated = $8, rate = $9, burst = $10, concurrency = $11, bandwidth = $12 WHERE name = $1`
+		`created = $7, updated = $8, rate = $9, burst = $10, concurrency = $11, bandwidth = $12, renew_grace = $13, key_types = $14 WHERE name = $1`
 	deleteIdentity = `DELETE FROM identities WHERE name = $1`
 
 	insertCredential = `INSERT INTO credentials (` + credentialColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
@@ -98,7 +98,8 @@ func scanRoute(row scanner) (*Route, error) {
 
 func identityArgs(i *Identity) []any {
 	return []any{i.Name, i.Owner, i.Description, strings.Join(i.Roles, " "), flag(i.Disabled), string(i.ReviewDate),
-		micros(i.Created), micros(i.Updated), i.Rate, int64(i.Burst), int64(i.Concurrency), i.Bandwidth}
+		micros(i.Created), micros(i.Updated), i.Rate, int64(i.Burst), int64(i.Concurrency), i.Bandwidth,
+		int64(i.RenewGrace), strings.Join(i.KeyTypes, " ")}
 }
 
 func credentialArgs(c *Credential, sealed []byte) []any {
