@@ -30,3 +30,18 @@ func (v *validation) enrolment(i *Identity) {
 		}
 	}
 }
+
+// ValidCertificates counts the certificates of an identity that are neither revoked nor expired, as the transaction sees them.
+func (tx *Tx) ValidCertificates(name string) int {
+	h, ok := tx.draft.holders.get(name)
+	if !ok {
+		return 0
+	}
+	n := 0
+	for _, c := range h.certificates {
+		if !c.Revoked() && !c.Expired(tx.now) {
+			n++
+		}
+	}
+	return n
+}

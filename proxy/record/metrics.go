@@ -30,6 +30,7 @@ type Metrics struct {
 	handshakes    *prometheus.CounterVec   // result
 	connections   prometheus.Gauge
 	cut           *prometheus.CounterVec // outcome
+	enrolments    *prometheus.CounterVec // act, result
 
 	handles atomic.Pointer[map[handleKey]*handle] // copied on write, so that Observe reads it without a lock
 
@@ -67,10 +68,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		connections:     prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "connections_open", Help: "Open connections of callers."}),
 		cut:             counter("connections_cut_total", "Connections that were ended because of what the caller sent on them, by outcome.", "outcome"),
 	}
+	m.enrolments = enrolments()
 	empty := make(map[handleKey]*handle)
 	m.handles.Store(&empty)
 	reg.MustRegister(m.requests, m.duration, m.tokenWait, m.tenantDuration, m.bytes, m.tenantResponses, m.retries,
-		m.tokenFetches, m.tokenDuration, m.handshakes, m.connections, m.cut, buildInfo())
+		m.tokenFetches, m.tokenDuration, m.handshakes, m.connections, m.cut, m.enrolments, buildInfo())
 	return m
 }
 

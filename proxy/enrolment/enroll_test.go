@@ -1,0 +1,279 @@
+package enrolment_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/internal/database/databasetest"
+	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy/enrolment"
+	"github.com/tenantgate/tenantgate/proxy/record"
+)
+
+// What the database decides is tried on each kind of it.
+func TestOnEachDatabase(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, create func(testing.TB) string) {
+		for _, c := range []struct {
+			name string
+			test func(*testing.T, *house)
+		}{
+			{"enrolling issues, binds and records", testEnrollingIssuesBindsAndRecords},
+			{"a token used eight times at once gives one certificate", testATokenUsedEightTimesAtOnce},
+			{"the same key gets the same certificate again", testTheSameKeyGetsTheSameCertificateAgain},
+			{"renewing overlaps", testRenewingOverlaps},
+			{"two renewals at once", testTwoRenewalsAtOnce},
+		} {
+			t.Run(c.name, func(t *testing.T) { c.test(t, buildOn(t, create(t))) })
+		}
+	})
+}
+
+func testEnrollingIssuesBindsAndRecords(t *testing.T, h *house) {
+	token := h.token(func(rules *pki.EnrolmentToken) { rules.Lifetime = 30 * 24 * time.Hour })
+	key := h.pki.Key(pki.P256)
+	root, err := enrolment.Pin(t.Context(), token.URL, token.Root)
+	if err != nil || !root.Equal(h.pki.CA.SigningRoot()) {
+		t.Fatalf("pinning: %v", err)
+	}
+	answer, err := h.client().Enroll(t.Context(), token, h.csr(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := pair(t, answer, key).Leaf
+	if answer.Identity != "erp" || answer.Proxy != "https://proxy.test:8443" || leaf.NotAfter.Sub(leaf.NotBefore) != 30*24*time.Hour+time.Minute {
+		t.Errorf("got %+v", answer)
+	}
+	if roots, err := pki.ParseCertificates([]byte(answer.Roots)); err != nil || len(roots) != 1 || !roots[0].Equal(root) {
+		t.Errorf("got the roots %v, %v", roots, err)
+	}
+	b, ok := h.registry.Snapshot().Binding(sha256.Sum256(leaf.Raw))
+	if !ok || b.Identity.Name != "erp" || h.certificates() != 1 {
+		t.Errorf("got the binding %+v, %v", b, ok)
+	}
+	changes, err := record.Changes(t.Context(), h.db, 0, 10)
+	if err != nil || len(changes) != 1 {
+		t.Fatalf("got %d change records, %v", len(changes), err)
+	}
+	var detail struct{ Identity, Token, Source, Key_Type, Request_ID string }
+	if err := json.Unmarshal(changes[0].Detail, &detail); err != nil {
+		t.Fatal(err)
+	}
+	last := h.last()
+	if c := changes[0]; c.Action != "certificate.enroll" || c.Name != answer.Serial || c.Actor != "token:"+detail.Token ||
+		detail.Identity != "erp" || detail.Key_Type != "P-256" || detail.Request_ID != last.RequestID || detail.Source != last.Source {
+		t.Errorf("got the change record %+v", c)
+	}
+	if last.Outcome != record.Served || last.Identity != "erp" || last.Serial != answer.Serial || last.Path != "/v1/enroll" {
+		t.Errorf("got the record %+v", last)
+	}
+	for _, where := range []string{fmt.Sprintf("%+v", last), string(changes[0].Detail), fmt.Sprintf("%v %+v %#v %q", token, token, token, token)} {
+		if strings.Contains(where, token.Reveal()) || strings.Contains(where, "tge1_") {
+			t.Errorf("the token is told: %s", where)
+		}
+	}
+}
+
+func testATokenUsedEightTimesAtOnce(t *testing.T, h *house) {
+	for round := range 3 {
+		token := h.token(nil)
+		var issued, used int
+		var mu sync.Mutex
+		var users sync.WaitGroup
+		for range 8 {
+			csr := h.csr(h.pki.Key(pki.P256))
+			users.Go(func() {
+				_, err := h.client().Enroll(t.Context(), token, csr)
+				mu.Lock()
+				defer mu.Unlock()
+				refusal, ok := errors.AsType[*enrolment.Refusal](err)
+				switch {
+				case err == nil:
+					issued++
+				case ok && refusal.Code == "used_token":
+					used++
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		users.Wait()
+		if issued != 1 || used != 7 || h.certificates() != round+1 {
+			t.Errorf("%d issued, %d told that it was used, %d certificates in all; want 1, 7, %d", issued, used, h.certificates(), round+1)
+		}
+	}
+}
+
+func testTheSameKeyGetsTheSameCertificateAgain(t *testing.T, h *house) {
+	token, key := h.token(nil), h.pki.Key(pki.P256)
+	first, err := h.client().Enroll(t.Context(), token, h.csr(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := h.client().Enroll(t.Context(), token, h.csr(key)) // another request with the same key
+	if err != nil || second.Chain != first.Chain || second.Roots != first.Roots || h.certificates() != 1 {
+		t.Fatalf("got %+v, %v, want the same certificate", second, err)
+	}
+	_, err = h.client().Enroll(t.Context(), token, h.csr(h.pki.Key(pki.P256)))
+	h.refused(err, "used_token", record.Denied, 1)
+
+	h.set(func(erp *identity.Identity) { erp.Disabled = true })
+	_, err = h.client().Enroll(t.Context(), token, h.csr(key))
+	h.refused(err, "disabled", record.Denied, 1)
+	h.set(func(erp *identity.Identity) { erp.Disabled = false })
+
+	h.change(func(ctx context.Context, tx *identity.Tx) error {
+		_, err := tx.RevokeCertificate(ctx, first.Fingerprint, "superseded", time.Time{})
+		return err
+	})
+	_, err = h.client().Enroll(t.Context(), token, h.csr(key))
+	h.refused(err, "spent", record.Denied, 1)
+}
+
+func TestATokenIsRefused(t *testing.T) {
+	h := build(t)
+	key := h.pki.Key(pki.P256)
+	enroll := func(token *enrolment.Token) error {
+		_, err := h.client().Enroll(t.Context(), token, h.csr(key))
+		return err
+	}
+	t.Run("of another server", func(t *testing.T) {
+		h.refused(enroll(enrolment.NewToken(h.url, sha256.Sum256(h.pki.CA.SigningRoot().Raw), "erp")), "unknown_token", record.Unidentified, 0)
+	})
+	t.Run("altered", func(t *testing.T) {
+		token := h.token(nil)
+		token.Identity = "admin"
+		h.refused(enroll(token), "unknown_token", record.Unidentified, 0)
+	})
+	t.Run("expired", func(t *testing.T) {
+		token := h.token(nil)
+		h.at(time.Now().Add(time.Hour + time.Second))
+		defer h.at(time.Time{})
+		h.refused(enroll(token), "expired_token", record.Unidentified, 0)
+	})
+	t.Run("withdrawn", func(t *testing.T) {
+		token := h.token(func(rules *pki.EnrolmentToken) { rules.ID = "withdrawn" })
+		h.change(func(ctx context.Context, tx *identity.Tx) error {
+			_, err := h.pki.CA.WithdrawEnrolmentToken(ctx, tx.SQL(), "withdrawn")
+			return err
+		})
+		h.refused(enroll(token), "withdrawn_token", record.Unidentified, 0)
+	})
+	t.Run("for another key", func(t *testing.T) {
+		other, err := pki.KeyFingerprint(h.pki.Key(pki.P256).Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.refused(enroll(h.token(func(rules *pki.EnrolmentToken) { rules.Key = other })), "other_key", record.Denied, 0)
+	})
+	t.Run("for another host", func(t *testing.T) {
+		h.hosts = map[string][]netip.Addr{"erp.example.com": {netip.MustParseAddr("192.0.2.1")}}
+		for _, source := range []string{"erp.example.com", "nowhere.example.com", "192.0.2.0/24", "192.0.2.1", "2001:db8::/32"} {
+			h.refused(enroll(h.token(func(rules *pki.EnrolmentToken) { rules.Source = source })), "other_host", record.Denied, 0)
+		}
+	})
+	t.Run("of an identity that was removed", func(t *testing.T) {
+		h.refused(enroll(h.token(func(rules *pki.EnrolmentToken) { rules.Name = "ghost" })), "unknown_token", record.Unidentified, 0)
+	})
+	t.Run("of a disabled identity", func(t *testing.T) {
+		token := h.token(nil)
+		h.set(func(erp *identity.Identity) { erp.Disabled = true })
+		h.refused(enroll(token), "disabled", record.Denied, 0)
+		h.set(func(erp *identity.Identity) { erp.Disabled = false })
+		if err := enroll(token); err != nil {
+			t.Errorf("what was refused has used the token up: %v", err)
+		}
+	})
+}
+
+func TestATokenIsBoundToHostAndKey(t *testing.T) {
+	h := build(t)
+	key := h.pki.Key(pki.P256)
+	fingerprint, err := pki.KeyFingerprint(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.hosts = map[string][]netip.Addr{"erp.example.com": {netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("::ffff:127.0.0.1")}}
+	for _, source := range []string{"erp.example.com", "127.0.0.1", "127.0.0.0/8"} {
+		token := h.token(func(rules *pki.EnrolmentToken) { rules.Source, rules.Key = source, fingerprint })
+		if _, err := h.client().Enroll(t.Context(), token, h.csr(key)); err != nil {
+			t.Errorf("%s: %v", source, err)
+		}
+	}
+}
+
+// A request that is refused has not used the token up.
+func TestABadRequestLeavesTheToken(t *testing.T) {
+	h := build(t)
+	h.set(func(erp *identity.Identity) { erp.KeyTypes = []string{"P-256"} })
+	token, key := h.token(nil), h.pki.Key(pki.P256)
+	_, err := h.client().Enroll(t.Context(), token, h.csr(h.pki.Key(pki.P384)))
+	h.refused(err, "key_type", record.Malformed, 0)
+	for name, csr := range hostileRequests(h, key) {
+		_, err := h.client().Enroll(t.Context(), token, csr)
+		if refusal, ok := errors.AsType[*enrolment.Refusal](err); !ok || refusal.Code != "invalid" {
+			t.Errorf("%s: got %v, want a refusal", name, err)
+		}
+	}
+	if _, err := h.client().Enroll(t.Context(), token, h.csr(key)); err != nil || h.certificates() != 1 {
+		t.Errorf("after all that: %v, %d certificates", err, h.certificates())
+	}
+}
+
+func TestTheFirstContactRefusesAnotherCA(t *testing.T) {
+	h, other := build(t), build(t)
+	if _, err := enrolment.Pin(t.Context(), other.url, h.token(nil).Root); !errors.Is(err, enrolment.ErrOtherCA) {
+		t.Errorf("got %v", err)
+	}
+	// The pinned root is what the next connection must lead to.
+	_, err := enrolment.NewClient(other.url, h.pki.CA.Trust().Roots(), nil).Enroll(t.Context(), h.token(nil), h.csr(h.pki.Key(pki.P256)))
+	if err == nil || len(other.records) != 1 {
+		t.Errorf("a token was sent to a server of another CA: %v", err)
+	}
+}
+
+func TestATokenReadsItselfBack(t *testing.T) {
+	token := enrolment.NewToken("https://gate.example.com:8444", sha256.Sum256([]byte("root")), "erp")
+	text := token.Reveal()
+	read, err := enrolment.ParseToken(text + "\n")
+	if err != nil || read.Hash() != token.Hash() || read.URL != token.URL || read.Root != token.Root || read.Identity != "erp" {
+		t.Fatalf("got %v, %v", read, err)
+	}
+	for i := range text { // every slip of the pen is noticed before anybody is called
+		b := []byte(text)
+		b[i] ^= 1
+		if _, err := enrolment.ParseToken(string(b)); err == nil {
+			t.Errorf("octet %d of the token does not matter", i)
+		} else if strings.Contains(err.Error(), string(b[5:20])) {
+			t.Errorf("the error tells the token: %v", err)
+		}
+	}
+	for _, bad := range []string{"", "tge1_", text[:len(text)/2], "Bearer " + text,
+		enrolment.NewToken("http://gate.example.com", [32]byte{}, "erp").Reveal(),
+		enrolment.NewToken("https://gate.example.com/path", [32]byte{}, "erp").Reveal()} {
+		if _, err := enrolment.ParseToken(bad); err == nil {
+			t.Errorf("%.20q is taken for a token", bad)
+		}
+	}
+}
+
+func TestSourcesOfTokens(t *testing.T) {
+	for _, good := range []string{"", "erp.example.com", "localhost", "192.0.2.1", "2001:db8::1", "10.0.0.0/8"} {
+		if err := enrolment.CheckSource(good); err != nil {
+			t.Error(err)
+		}
+	}
+	bad := []string{"a b", "https://erp", "10.0.0.0/99", "erp:443", strings.Repeat("a", 254), "ärp"}
+	if slices.ContainsFunc(bad, func(s string) bool { return enrolment.CheckSource(s) == nil }) {
+		t.Errorf("one of %q is taken", bad)
+	}
+}
