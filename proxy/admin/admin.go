@@ -33,6 +33,8 @@ type Server struct {
 	// Actor says who makes a request to /v1, for change records, or why nobody does; the answer then is 401 without the reason.
 	// It is asked for each request anew.
 	Actor func(*http.Request) (string, error)
+	// Enrolment is the address of the enrolment listener, https://HOST:PORT, for tokens; nil, and "", is that there is none.
+	Enrolment func() string
 	// Ready looks at the parts of the node, for /readyz and /v1/status. nil is always ready.
 	Ready func(context.Context) []Check
 	// Metrics serves /metrics; nil is 404.

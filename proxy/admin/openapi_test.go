@@ -85,6 +85,7 @@ func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
 	for name, v := range map[string]any{
 		"Tenant": identity.Tenant{}, "Route": identity.Route{}, "Identity": identity.Identity{}, "Credential": identity.Credential{},
 		"Certificate": identity.Certificate{}, "CertificateRequest": admin.CertificateRequest{}, "IssuedCertificate": admin.IssuedCertificate{},
+		"EnrolmentTokenRequest": admin.EnrolmentTokenRequest{}, "EnrolmentToken": admin.EnrolmentToken{}, "NewEnrolmentToken": admin.NewEnrolmentToken{},
 		"CredentialRequest": admin.CredentialRequest{}, "RevocationRequest": admin.RevocationRequest{}, "Change": record.Change{}, "Report": record.Report{},
 		"Head": record.Head{}, "Check": admin.Check{}, "Status": admin.Status{},
 	} {

@@ -56,6 +56,11 @@ var endpoints = []endpoint{
 	{"GET", "certificates/{serial}", 200, nil, showCertificate},
 	{"POST", "certificates/{serial}/revoke", 200, nil, revokeCertificate},
 
+	{"POST", "identities/{name}/enrolment-tokens", 201, nil, addEnrolmentToken},
+	{"GET", "enrolment-tokens", 200, append([]string{"identity", "state"}, paging...), listEnrolmentTokens},
+	{"GET", "enrolment-tokens/{id}", 200, nil, showEnrolmentToken},
+	{"POST", "enrolment-tokens/{id}/withdraw", 200, nil, withdrawEnrolmentToken},
+
 	{"GET", "changes", 200, paging, listChanges},
 	{"GET", "changes/verify", 200, []string{"head"}, verifyChanges},
 	{"GET", "status", 200, nil, showStatus},
