@@ -9,16 +9,18 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/admin"
 )
 
-// listeners are the addresses of a node: callers, the admin socket and the admin listener.
+// listeners are the addresses of a node: callers, the admin socket, the admin listener and the enrolment listener.
 type listeners struct {
 	callers net.Listener
 	socket  net.Listener // nil without admin.socket
 	admin   net.Listener // nil without admin.listen
+
+	enrolment net.Listener // nil without enrolment.listen
 }
 
 // listen opens all addresses of the configuration, or none. Those that were inherited are open already.
 func listen(cfg *Config, in inherited) (_ *listeners, err error) {
-	l := &listeners{callers: in.callers, admin: in.admin}
+	l := &listeners{callers: in.callers, admin: in.admin, enrolment: in.enrolment}
 	defer func() {
 		if err != nil {
 			l.close()
@@ -34,6 +36,11 @@ func listen(cfg *Config, in inherited) (_ *listeners, err error) {
 			return nil, err
 		}
 	}
+	if l.enrolment == nil && cfg.Enrolment.Listen != "" {
+		if l.enrolment, err = listenTCP("enrolment.listen", cfg.Enrolment.Listen); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Admin.Socket != "" {
 		if l.socket, err = admin.ListenUnix(cfg.Admin.Socket); err != nil {
 			return nil, err
@@ -44,7 +51,7 @@ func listen(cfg *Config, in inherited) (_ *listeners, err error) {
 
 // close closes what is open. Closing twice does no harm.
 func (l *listeners) close() {
-	for _, one := range []net.Listener{l.callers, l.socket, l.admin} {
+	for _, one := range []net.Listener{l.callers, l.socket, l.admin, l.enrolment} {
 		if one != nil {
 			one.Close()
 		}
@@ -56,12 +63,17 @@ type addresses struct {
 	callers string // host:port
 	admin   string // host:port, "" when there is no admin listener
 	socket  string // path, "" when there is none
+
+	enrolment string // host:port, "" when there is no enrolment listener
 }
 
 func (l *listeners) addresses() addresses {
 	a := addresses{callers: l.callers.Addr().String()}
 	if l.admin != nil {
 		a.admin = l.admin.Addr().String()
+	}
+	if l.enrolment != nil {
+		a.enrolment = l.enrolment.Addr().String()
 	}
 	if l.socket != nil {
 		a.socket = l.socket.Addr().String()
@@ -73,7 +85,7 @@ func (l *listeners) addresses() addresses {
 func (a addresses) shell() []byte {
 	var b strings.Builder
 	for _, line := range []struct{ name, value string }{
-		{"listen", dialable(a.callers)}, {"admin", dialable(a.admin)}, {"socket", a.socket},
+		{"listen", dialable(a.callers)}, {"admin", dialable(a.admin)}, {"socket", a.socket}, {"enrolment", dialable(a.enrolment)},
 	} {
 		if line.value != "" {
 			fmt.Fprintf(&b, "%s=%s\n", line.name, line.value)
@@ -90,13 +102,13 @@ func (n *node) listen(in inherited) error {
 	}
 	n.front = front
 	a := front.addresses()
-	n.log.Info("listening", "callers", a.callers, "admin", a.admin, "socket", a.socket)
+	n.log.Info("listening", "callers", a.callers, "admin", a.admin, "socket", a.socket, "enrolment", a.enrolment)
 	return nil
 }
 
 // serve serves all addresses until [node.shutdown], then returns nil; or until one of them breaks.
 func (n *node) serve() error {
-	ended := make(chan error, 3)
+	ended := make(chan error, 4)
 	serving := 1
 	go func() { ended <- n.proxy.Serve(n.front.callers) }()
 	if n.front.socket != nil {
@@ -106,6 +118,10 @@ func (n *node) serve() error {
 	if n.front.admin != nil {
 		serving++
 		go func() { ended <- n.admin.serveTLS(n.front.admin) }()
+	}
+	if n.front.enrolment != nil {
+		serving++
+		go func() { ended <- n.enrolment.serve(n.front.enrolment) }()
 	}
 	for range serving {
 		if err := <-ended; err != nil && !errors.Is(err, net.ErrClosed) {

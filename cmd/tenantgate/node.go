@@ -44,6 +44,8 @@ type node struct {
 	admin    *adminService
 	front    *listeners
 
+	enrolment *enrolmentService
+
 	memoryLimit int64 // of the collector, as the environment has it; of openDataPlane and reload
 
 	mu        sync.Mutex // guards what follows
@@ -72,7 +74,7 @@ func openNode(ctx context.Context, cfg *Config, log *slog.Logger, level *slog.Le
 	if err := n.openDataPlane(cfg); err != nil {
 		return nil, err
 	}
-	n.admin = newAdminService(n)
+	n.admin, n.enrolment = newAdminService(n), newEnrolmentService(n)
 	return n, nil
 }
 
@@ -183,6 +185,7 @@ func (n *node) shutdown(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("draining: %w", err)
 	}
+	n.enrolment.shutdown(ctx)
 	adminCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	n.admin.shutdown(adminCtx)

@@ -1,8 +1,10 @@
 package enrolment_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -150,9 +152,7 @@ func TestATokenIsRefused(t *testing.T) {
 		h.refused(enroll(enrolment.NewToken(h.url, sha256.Sum256(h.pki.CA.SigningRoot().Raw), "erp")), "unknown_token", record.Unidentified, 0)
 	})
 	t.Run("altered", func(t *testing.T) {
-		token := h.token(nil)
-		token.Identity = "admin"
-		h.refused(enroll(token), "unknown_token", record.Unidentified, 0)
+		h.refused(enroll(altered(t, h.token(nil), `"i":"erp"`, `"i":"adm"`)), "unknown_token", record.Unidentified, 0)
 	})
 	t.Run("expired", func(t *testing.T) {
 		token := h.token(nil)
@@ -193,6 +193,22 @@ func TestATokenIsRefused(t *testing.T) {
 			t.Errorf("what was refused has used the token up: %v", err)
 		}
 	})
+}
+
+// altered is the token with other content, and a sum that fits it.
+func altered(t *testing.T, token *enrolment.Token, from, to string) *enrolment.Token {
+	t.Helper()
+	b, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(token.Reveal(), "tge1_"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := bytes.Replace(b[:len(b)-4], []byte(from), []byte(to), 1)
+	sum := sha256.Sum256(content)
+	other, err := enrolment.ParseToken("tge1_" + base64.RawURLEncoding.EncodeToString(append(content, sum[:4]...)))
+	if err != nil || other.Reveal() == token.Reveal() {
+		t.Fatalf("not altered: %v", err)
+	}
+	return other
 }
 
 func TestATokenIsBoundToHostAndKey(t *testing.T) {

@@ -23,7 +23,7 @@ type Token struct {
 	// Identity is the name that the certificate will carry.
 	Identity string
 
-	secret []byte
+	text string
 }
 
 // tokenPrefix tells a token from other secrets, for people and for scanners of repositories.
@@ -45,9 +45,15 @@ type payload struct {
 
 // NewToken makes a token with a new secret.
 func NewToken(address string, root [sha256.Size]byte, identity string) *Token {
-	t := &Token{URL: address, Root: root, Identity: identity, secret: make([]byte, secretSize)}
-	rand.Read(t.secret) // never fails (crypto/rand)
-	return t
+	secret := make([]byte, secretSize)
+	rand.Read(secret) // never fails (crypto/rand)
+	content, err := json.Marshal(payload{URL: address, Root: hex.EncodeToString(root[:]), Identity: identity, Secret: secret})
+	if err != nil {
+		panic(err) // strings and bytes always encode
+	}
+	sum := sha256.Sum256(content)
+	text := tokenPrefix + base64.RawURLEncoding.EncodeToString(append(content, sum[:sumSize]...))
+	return &Token{URL: address, Root: root, Identity: identity, text: text}
 }
 
 // ParseToken reads a token's text. An error never repeats it.
@@ -70,7 +76,7 @@ func ParseToken(text string) (*Token, error) {
 	if err := json.Unmarshal(content, &p); err != nil || len(p.Secret) != secretSize {
 		return nil, damaged
 	}
-	t := &Token{URL: p.URL, Identity: p.Identity, secret: p.Secret}
+	t := &Token{URL: p.URL, Identity: p.Identity, text: text}
 	if n, err := hex.Decode(t.Root[:], []byte(p.Root)); err != nil || n != len(t.Root) {
 		return nil, damaged
 	}
@@ -87,17 +93,10 @@ func CheckURL(address string) error {
 }
 
 // Reveal returns the text, which whoever has it can use.
-func (t *Token) Reveal() string {
-	content, err := json.Marshal(payload{URL: t.URL, Root: hex.EncodeToString(t.Root[:]), Identity: t.Identity, Secret: t.secret})
-	if err != nil {
-		panic(err) // strings and bytes always encode
-	}
-	sum := sha256.Sum256(content)
-	return tokenPrefix + base64.RawURLEncoding.EncodeToString(append(content, sum[:sumSize]...))
-}
+func (t *Token) Reveal() string { return t.text }
 
 // Hash is what the server keeps of a token. All of the text is in it, so that a token whose address was altered is none.
-func (t *Token) Hash() [sha256.Size]byte { return hashOf(t.Reveal()) }
+func (t *Token) Hash() [sha256.Size]byte { return hashOf(t.text) }
 
 func hashOf(text string) [sha256.Size]byte { return sha256.Sum256([]byte(text)) }
 
