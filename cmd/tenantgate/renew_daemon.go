@@ -84,9 +84,6 @@ func backOff(failures int, life time.Duration) time.Duration {
 	}
 	first := min(max(life/200, time.Second), time.Minute)
 	most := min(max(life/20, 10*time.Second), time.Hour)
-	pause := most
-	if failures < 30 {
-		pause = min(first<<(failures-1), most)
-	}
+	pause := min(first<<min(failures-1, 12), most) // 4096 times the first is more than most
 	return time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64()))
 }

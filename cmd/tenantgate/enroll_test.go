@@ -1,0 +1,355 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/internal/database"
+	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/pki/pkitest"
+	"github.com/tenantgate/tenantgate/proxy/enrolment"
+	"github.com/tenantgate/tenantgate/proxy/record"
+)
+
+// enrolmentHouse is an enrolment listener whose answers can be lost.
+type enrolmentHouse struct {
+	t        *testing.T
+	registry *identity.Registry
+	pki      *pkitest.Env
+	url      string
+	lose     atomic.Int32 // so many answers to POST are lost, after what they tell of has happened
+	asked    atomic.Int32 // how many POSTs came
+}
+
+func newEnrolmentHouse(t *testing.T) *enrolmentHouse {
+	t.Helper()
+	db, err := database.Open(t.Context(), filepath.Join(t.TempDir(), "tenantgate.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	for _, err := range []error{
+		database.Migrate(t.Context(), db, "identity", identity.Migrations()),
+		database.Migrate(t.Context(), db, "pki", pki.Migrations()),
+		database.Migrate(t.Context(), db, "record", record.Migrations()),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := &enrolmentHouse{t: t, pki: pkitest.With(t, pkitest.Options{DB: db.DB})}
+	if h.registry, err = identity.Open(t.Context(), db.DB, new(pkitest.Sealer)); err != nil {
+		t.Fatal(err)
+	}
+	h.change(func(ctx context.Context, tx *identity.Tx) error {
+		_, err := tx.AddIdentity(ctx, identity.Identity{Name: "erp", Owner: "team"})
+		return err
+	})
+	server := &enrolment.Server{Registry: h.registry, CA: h.pki.CA, Trust: h.pki.CA.Trust}
+	certificate := h.pki.Server("localhost")
+	tlsServer := server.HTTP(func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate, nil })
+	tlsServer.Handler = h.losing(server)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = tlsServer.ServeTLS(l, "", "") }()
+	t.Cleanup(func() { tlsServer.Close() })
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	h.url = "https://localhost:" + port
+	return h
+}
+
+func (h *enrolmentHouse) losing(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			next.ServeHTTP(w, r)
+			return
+		}
+		h.asked.Add(1)
+		if h.lose.Add(-1) < 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(httptest.NewRecorder(), r)
+		panic(http.ErrAbortHandler)
+	})
+}
+
+func (h *enrolmentHouse) change(fn func(context.Context, *identity.Tx) error) {
+	h.t.Helper()
+	if err := h.registry.Change(h.t.Context(), func(tx *identity.Tx) error { return fn(h.t.Context(), tx) }); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *enrolmentHouse) token() string {
+	h.t.Helper()
+	token := enrolment.NewToken(h.url, sha256.Sum256(h.pki.CA.SigningRoot().Raw), "erp")
+	h.change(func(ctx context.Context, tx *identity.Tx) error {
+		hash := token.Hash()
+		_, err := h.pki.CA.AddEnrolmentToken(ctx, tx.SQL(), pki.EnrolmentToken{ID: hex.EncodeToString(hash[:8]), Name: "erp", Expires: time.Now().Add(time.Hour)}, hash)
+		return err
+	})
+	return token.Reveal()
+}
+
+func (h *enrolmentHouse) certificates() int { return len(h.registry.Snapshot().Certificates("erp")) }
+
+// tenantgate runs a command in this process.
+func (h *enrolmentHouse) tenantgate(args ...string) (status int, out string) {
+	h.t.Helper()
+	var b bytes.Buffer
+	status = run(h.t.Context(), args, strings.NewReader(""), &b, &b)
+	return status, b.String()
+}
+
+// complete fails unless the directory holds all files and nothing else, and key and certificate fit.
+func complete(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if got, want := strings.Join(names, " "), "ca.pem erp.json erp.key erp.pem"; got != want {
+		t.Errorf("%s holds %s, want %s", dir, got, want)
+	}
+	if _, err := tls.LoadX509KeyPair(filepath.Join(dir, "erp.pem"), filepath.Join(dir, "erp.key")); err != nil {
+		t.Error(err)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "erp.key")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the key has mode %v, %v", info.Mode(), err)
+	}
+}
+
+func TestEnrollGoesOnAfterALostAnswer(t *testing.T) {
+	h := newEnrolmentHouse(t)
+	for _, there := range []bool{false, true} { // the directory
+		before := h.certificates()
+		out := filepath.Join(t.TempDir(), "files")
+		if there {
+			if err := os.Mkdir(out, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		token := h.token()
+		h.lose.Store(3) // every attempt of one run
+		status, said := h.tenantgate("enroll", token, "--out", out)
+		if status != exitFailed || !strings.Contains(said, "a certificate may have been issued") || !strings.Contains(said, "hint: run the same command again") || strings.Contains(said, "tge1_") {
+			t.Fatalf("exit %d: %s", status, said)
+		}
+		if _, err := os.Stat(filepath.Join(out, "erp.pem")); err == nil {
+			t.Fatal("there is a certificate that nobody has got")
+		}
+		h.lose.Store(0)
+		if status, said = h.tenantgate("enroll", token, "--out", out); status != exitOK {
+			t.Fatalf("exit %d: %s", status, said)
+		}
+		complete(t, out)
+		if got := h.certificates() - before; got != 1 {
+			t.Errorf("%d certificates were issued, want 1", got)
+		}
+		if left, _ := filepath.Glob(filepath.Join(filepath.Dir(out), ".*")); len(left) != 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	}
+}
+
+func TestEnrollAsksAgainByItself(t *testing.T) {
+	h := newEnrolmentHouse(t)
+	out := filepath.Join(t.TempDir(), "files")
+	h.lose.Store(1)
+	if status, said := h.tenantgate("enroll", h.token(), "--out", out); status != exitOK {
+		t.Fatalf("exit %d: %s", status, said)
+	}
+	complete(t, out)
+	if h.certificates() != 1 || h.asked.Load() != 2 {
+		t.Errorf("%d certificates after %d requests", h.certificates(), h.asked.Load())
+	}
+}
+
+// Killed between two of its last steps, in a directory that was there, it goes on with the same files.
+func TestEnrollFinishesWhatWasHalfInPlace(t *testing.T) {
+	h := newEnrolmentHouse(t)
+	token := h.token()
+	whole := filepath.Join(t.TempDir(), "whole")
+	if status, said := h.tenantgate("enroll", token, "--out", whole); status != exitOK {
+		t.Fatalf("exit %d: %s", status, said)
+	}
+	parsed, err := enrolment.ParseToken(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := parsed.Hash()
+	for _, placed := range [][]string{{"erp.key"}, {"erp.key", "ca.pem"}, {"erp.key", "ca.pem", "erp.json", "erp.pem"}} {
+		out := t.TempDir()
+		if err := os.CopyFS(filepath.Join(out, ".enrolling-"+hex.EncodeToString(hash[:6])), os.DirFS(whole)); err != nil {
+			t.Fatal(err)
+		}
+		private(t, filepath.Join(out, ".enrolling-"+hex.EncodeToString(hash[:6]), "erp.key"))
+		for _, name := range placed {
+			b, err := os.ReadFile(filepath.Join(whole, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(out, name), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if status, said := h.tenantgate("enroll", token, "--out", out); status != exitOK {
+			t.Fatalf("with %v in place: exit %d: %s", placed, status, said)
+		}
+		complete(t, out)
+	}
+	if h.certificates() != 1 {
+		t.Errorf("%d certificates", h.certificates())
+	}
+}
+
+func private(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEnrollRefusedLeavesNothing(t *testing.T) {
+	h := newEnrolmentHouse(t)
+	h.change(func(ctx context.Context, tx *identity.Tx) error {
+		_, err := tx.DisableIdentity(ctx, "erp")
+		return err
+	})
+	dir := t.TempDir()
+	for _, out := range []string{filepath.Join(dir, "a", "b", "files"), filepath.Join(dir, "files"), dir} {
+		status, said := h.tenantgate("enroll", h.token(), "--out", out)
+		if status != exitFailed || !strings.Contains(said, "disabled") {
+			t.Errorf("exit %d: %s", status, said)
+		}
+	}
+	// A server of another CA is not even asked.
+	other := newEnrolmentHouse(t)
+	if status, said := h.tenantgate("enroll", h.token(), "--out", filepath.Join(dir, "files"), "--ca-url", other.url); status != exitFailed || !strings.Contains(said, "another CA") || other.asked.Load() != 0 {
+		t.Errorf("exit %d: %s", status, said)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	hidden, _ := filepath.Glob(filepath.Join(dir, ".*"))
+	if left = append(left, hidden...); err != nil || len(left) > 1 || len(left) == 1 && filepath.Base(left[0]) != "a" {
+		t.Errorf("left behind: %v", left)
+	}
+	if h.certificates() != 0 {
+		t.Error("something was issued")
+	}
+}
+
+func TestRenewGoesOnAfterALostAnswer(t *testing.T) {
+	h := newEnrolmentHouse(t)
+	out := filepath.Join(t.TempDir(), "files")
+	if status, said := h.tenantgate("enroll", h.token(), "--out", out); status != exitOK {
+		t.Fatalf("exit %d: %s", status, said)
+	}
+	cert := filepath.Join(out, "erp.pem")
+	h.lose.Store(3)
+	if status, said := h.tenantgate("renew", "--cert", cert, "--force"); status != exitFailed {
+		t.Fatalf("exit %d: %s", status, said)
+	}
+	if _, err := tls.LoadX509KeyPair(cert, filepath.Join(out, "erp.key")); err != nil {
+		t.Errorf("after a lost answer: %v", err)
+	}
+	h.lose.Store(0)
+	if status, said := h.tenantgate("renew", "--cert", cert, "--force"); status != exitOK {
+		t.Fatalf("exit %d: %s", status, said)
+	}
+	complete(t, out)
+	if h.certificates() != 2 {
+		t.Errorf("%d certificates, want the old and the new one", h.certificates())
+	}
+}
+
+// Killed between replacing the key and replacing the certificate, the next run finishes that before anything else.
+func TestRenewFinishesWhatWasHalfInPlace(t *testing.T) {
+	h := newEnrolmentHouse(t)
+	out := filepath.Join(t.TempDir(), "files")
+	if status, said := h.tenantgate("enroll", h.token(), "--out", out); status != exitOK {
+		t.Fatalf("exit %d: %s", status, said)
+	}
+	cert := filepath.Join(out, "erp.pem")
+	old, err := os.ReadFile(cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, said := h.tenantgate("renew", "--cert", cert, "--force"); status != exitOK {
+		t.Fatalf("exit %d: %s", status, said)
+	}
+	if err := os.Rename(cert, cert+".new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(cert, old, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tls.LoadX509KeyPair(cert, filepath.Join(out, "erp.key")); err == nil {
+		t.Fatal("key and certificate fit: nothing to finish")
+	}
+	if status, said := h.tenantgate("renew", "--cert", cert); status != exitOK || !strings.Contains(said, "will be renewed after") {
+		t.Errorf("exit %d: %s", status, said)
+	}
+	complete(t, out)
+	if h.certificates() != 2 {
+		t.Errorf("%d certificates", h.certificates())
+	}
+}
+
+// Within the grace that the operator allows, and not without it, an expired certificate is renewed.
+func TestRenewOfAnExpiredCertificate(t *testing.T) {
+	h := newEnrolmentHouse(t)
+	out := filepath.Join(t.TempDir(), "files")
+	if status, said := h.tenantgate("enroll", h.token(), "--out", out); status != exitOK {
+		t.Fatalf("exit %d: %s", status, said)
+	}
+	cert := filepath.Join(out, "erp.pem")
+	at := time.Now().Add(91 * 24 * time.Hour)
+	server := &enrolment.Server{Registry: h.registry, CA: h.pki.CA, Trust: h.pki.CA.Trust, Now: func() time.Time { return at }}
+	certificate := h.pki.Server("localhost")
+	late := server.HTTP(func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate, nil })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = late.ServeTLS(l, "", "") }()
+	defer late.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	renew := []string{"renew", "--cert", cert, "--force", "--ca-url", "https://localhost:" + port}
+	if status, said := h.tenantgate(renew...); status != exitFailed || !strings.Contains(said, "has expired") || !strings.Contains(said, "hint: enrol anew") {
+		t.Errorf("exit %d: %s", status, said)
+	}
+	complete(t, out)
+	h.change(func(ctx context.Context, tx *identity.Tx) error {
+		erp, err := tx.Identity("erp")
+		if err != nil {
+			return err
+		}
+		erp.RenewGrace = identity.Duration(72 * time.Hour)
+		_, err = tx.SetIdentity(ctx, erp)
+		return err
+	})
+	if status, said := h.tenantgate(renew...); status != exitOK {
+		t.Errorf("exit %d: %s", status, said)
+	}
+	complete(t, out)
+}
