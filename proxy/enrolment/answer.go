@@ -1,6 +1,7 @@
 package enrolment
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -40,8 +41,18 @@ func (s *Server) answer(issued *pki.Issued, name string, repeated bool) *Answer 
 	return a
 }
 
-// roots are all that is trusted now, as PEM: with a new one among them, callers have it before anything is signed under it.
-func (s *Server) roots() string { return string(pki.EncodeCertificates(s.Trust().Roots()...)) }
+// roots are all that is trusted now, as PEM: with a new one among them, callers have it before anything is signed under it. The one that tokens name is
+// the first, for those who look at no other.
+func (s *Server) roots() string {
+	first := s.CA.SigningRoot()
+	all := []*x509.Certificate{first}
+	for _, root := range s.Trust().Roots() {
+		if !root.Equal(first) {
+			all = append(all, root)
+		}
+	}
+	return string(pki.EncodeCertificates(all...))
+}
 
 // The media type of a chain (RFC 8555 section 9.1) and of a certificate request (RFC 5967).
 const (

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/internal/database/databasetest"
 	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/pki/pkitest"
 	"github.com/tenantgate/tenantgate/proxy/enrolment"
 	"github.com/tenantgate/tenantgate/proxy/record"
 )
@@ -291,5 +293,31 @@ func TestSourcesOfTokens(t *testing.T) {
 	bad := []string{"a b", "https://erp", "10.0.0.0/99", "erp:443", strings.Repeat("a", 254), "ärp"}
 	if slices.ContainsFunc(bad, func(s string) bool { return enrolment.CheckSource(s) == nil }) {
 		t.Errorf("one of %q is taken", bad)
+	}
+}
+
+// While the CA has two roots, callers get both, and the one that tokens name first.
+func TestRootsBeginWithTheOneThatTokensName(t *testing.T) {
+	h := build(t)
+	own, next := h.pki.CA.SigningRoot(), pkitest.New(t).CA.SigningRoot()
+	trust, err := pki.NewTrust([]*x509.Certificate{next, own}, h.pki.CA.Trust().Intermediates())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.server.Trust = func() *pki.Trust { return trust }
+	token := h.token(nil)
+	if root, err := enrolment.Pin(t.Context(), h.url, token.Root); err != nil || !root.Equal(own) {
+		t.Errorf("pinned %v, %v", root, err)
+	}
+	answer, err := h.client().Enroll(t.Context(), token, h.csr(h.pki.Key(pki.P256)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, served := h.send("GET", "/v1/roots", nil)
+	for _, text := range []string{answer.Roots, served} {
+		roots, err := pki.ParseCertificates([]byte(text))
+		if err != nil || len(roots) != 2 || !roots[0].Equal(own) || !roots[1].Equal(next) {
+			t.Errorf("got %d roots, %v", len(roots), err)
+		}
 	}
 }
