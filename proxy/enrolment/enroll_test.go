@@ -36,6 +36,7 @@ func TestOnEachDatabase(t *testing.T) {
 			{"the same key gets the same certificate again", testTheSameKeyGetsTheSameCertificateAgain},
 			{"renewing overlaps", testRenewingOverlaps},
 			{"two renewals at once", testTwoRenewalsAtOnce},
+			{"another node renews what this one has issued", testAnotherNodeRenews},
 		} {
 			t.Run(c.name, func(t *testing.T) { c.test(t, buildOn(t, create(t))) })
 		}

@@ -30,6 +30,7 @@ import (
 type house struct {
 	t        *testing.T
 	db       *sql.DB
+	sealer   *pkitest.Sealer
 	registry *identity.Registry
 	pki      *pkitest.Env
 	server   *enrolment.Server
@@ -59,11 +60,12 @@ func buildOn(t *testing.T, url string) *house {
 			t.Fatal(err)
 		}
 	}
-	registry, err := identity.Open(t.Context(), db.DB, new(pkitest.Sealer))
+	sealer := new(pkitest.Sealer)
+	registry, err := identity.Open(t.Context(), db.DB, sealer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, db: db.DB, registry: registry, pki: pkitest.With(t, pkitest.Options{DB: db.DB})}
+	h := &house{t: t, db: db.DB, sealer: sealer, registry: registry, pki: pkitest.With(t, pkitest.Options{DB: db.DB})}
 	h.server = &enrolment.Server{
 		Registry: registry, CA: h.pki.CA, Trust: h.pki.CA.Trust, Now: h.clock, Resolve: h.resolve, Record: h.record,
 		Proxy: func() string { return "https://proxy.test:8443" },

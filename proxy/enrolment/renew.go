@@ -32,9 +32,9 @@ func (s *Server) renew(ctx context.Context, c *call, request *pki.Request) (*Ans
 	if err := s.Trust().VerifyClient(chain, at); err != nil {
 		return nil, notAcceptable.because(err.Error())
 	}
-	binding, ok := s.Registry.Snapshot().Binding(sha256.Sum256(old.Raw))
-	if !ok {
-		return nil, notAcceptable.because("certificate is not bound to an identity")
+	binding, err := s.binding(ctx, old)
+	if err != nil {
+		return nil, err
 	}
 	if err := s.renewable(c, binding.Certificate, binding.Identity); err != nil {
 		return nil, err
@@ -66,6 +66,21 @@ func (s *Server) renew(ctx context.Context, c *call, request *pki.Request) (*Ans
 		return err
 	})
 	return answer, err
+}
+
+// binding finds whose the certificate is. Another node may have bound it a moment ago.
+func (s *Server) binding(ctx context.Context, cert *x509.Certificate) (*identity.Binding, error) {
+	fingerprint := sha256.Sum256(cert.Raw)
+	if b, ok := s.Registry.Snapshot().Binding(fingerprint); ok {
+		return b, nil
+	}
+	if err := s.Registry.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	if b, ok := s.Registry.Snapshot().Binding(fingerprint); ok {
+		return b, nil
+	}
+	return nil, notAcceptable.because("certificate is not bound to an identity")
 }
 
 // holderOf finds, as the transaction sees them, the certificate and whose it is.

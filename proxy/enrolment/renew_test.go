@@ -224,3 +224,17 @@ func TestCallersGetOnlySoManyCertificatesByThemselves(t *testing.T) {
 		t.Errorf("%d certificates", got)
 	}
 }
+
+// Another node, which has not followed the registry yet, knows at once what this one has issued.
+func testAnotherNodeRenews(t *testing.T, h *house) {
+	registry, err := identity.Open(t.Context(), h.db, h.sealer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := h.enrolled(nil)
+	h.server = &enrolment.Server{Registry: registry, CA: h.pki.CA, Trust: h.pki.CA.Trust}
+	h.serve()
+	if _, err := h.client(old).Renew(t.Context(), h.csr(h.pki.Key(pki.P256))); err != nil {
+		t.Error(err)
+	}
+}
