@@ -14,11 +14,13 @@ import (
 
 // Answer is what a caller gets for a request, as JSON. Without Accept: application/json only Chain is sent, as PEM.
 type Answer struct {
+	// Identity is whom the certificate stands for; Serial its serial number in lower-case hex, Fingerprint the SHA-256 of its DER.
 	Identity    string               `json:"identity"`
 	Serial      string               `json:"serial"`
 	Fingerprint identity.Fingerprint `json:"fingerprint"`
-	NotBefore   time.Time            `json:"not_before"`
-	NotAfter    time.Time            `json:"not_after"`
+	// NotBefore and NotAfter are the bounds of its validity.
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
 	// Chain is the certificate and its intermediate, Roots what they and the proxy's own certificate lead to, as PEM.
 	Chain string `json:"chain"`
 	Roots string `json:"roots"`

@@ -44,7 +44,7 @@ func (s *Server) enroll(ctx context.Context, c *call, request *pki.Request) (*An
 		if err != nil {
 			return err
 		}
-		answer, err = s.issueOnce(ctx, c, tx, claim, "certificate.enroll", "token:"+token.ID, act{Token: token.ID}, pki.IssueOptions{
+		answer, err = s.issueOnce(ctx, c, tx, claim, "certificate.enroll", "token:"+token.ID, issuance{Token: token.ID}, pki.IssueOptions{
 			Profile: pki.ClientProfile(), Name: token.Name, Request: request, Lifetime: token.Lifetime,
 		})
 		return err
@@ -76,8 +76,8 @@ func (s *Server) usable(ctx context.Context, c *call, tx *identity.Tx, hash [32]
 	return token, nil
 }
 
-// act is the change record's detail of a certificate that a caller got by himself.
-type act struct {
+// issuance is the change record's detail of a certificate that a caller got by himself.
+type issuance struct {
 	identity.Certificate
 	Token   string `json:"token,omitempty"`  // the enrolment token's id
 	Renews  string `json:"renews,omitempty"` // serial number of the certificate in whose place it is
@@ -88,7 +88,7 @@ type act struct {
 }
 
 // issueOnce issues the certificate of a claim, or finds the one that the claim has led to before.
-func (s *Server) issueOnce(ctx context.Context, c *call, tx *identity.Tx, claim pki.Claim, action, actor string, done act, o pki.IssueOptions) (*Answer, error) {
+func (s *Server) issueOnce(ctx context.Context, c *call, tx *identity.Tx, claim pki.Claim, action, actor string, done issuance, o pki.IssueOptions) (*Answer, error) {
 	if claim.Serial != "" {
 		return s.again(ctx, c, tx, claim.Serial, o.Name)
 	}

@@ -13,13 +13,18 @@ import (
 // A Refusal is why no certificate is issued, as the caller is told. On the wire it is a problem document (RFC 9457) with four members of
 // ours.
 type Refusal struct {
-	Type      string `json:"type"`
-	Title     string `json:"title"`
-	Status    int    `json:"status"`
-	Detail    string `json:"detail"`
-	Code      string `json:"code"`
-	Field     string `json:"field,omitempty"`
-	Hint      string `json:"hint,omitempty"`
+	// Type is "urn:tenantgate:enrolment:" and Code; Title is the text of Status, the HTTP status. They are set when it is sent.
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	// Detail says what is wrong, Hint what to do about it.
+	Detail string `json:"detail"`
+	Hint   string `json:"hint,omitempty"`
+	// Code is the kind of refusal in one word, such as "used_token".
+	Code string `json:"code"`
+	// Field is the part of the certificate request that is at fault; "" when it is none.
+	Field string `json:"field,omitempty"`
+	// RequestID is what the access record calls the request.
 	RequestID string `json:"request_id,omitempty"`
 
 	cause string // for the record alone; "" is Detail

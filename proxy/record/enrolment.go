@@ -24,5 +24,5 @@ func (m *Metrics) Enrolment(act, result string) {
 }
 
 // AppendEnrolment takes the record of a request to the enrolment listener: a line like any other, which does not count among requests to tenants.
-// Otherwise it is [Log.Append].
-func (l *Log) AppendEnrolment(a *Access) { l.write(a, false) }
+// That of a refusal takes no room that is kept for requests in flight. Otherwise it is [Log.Append].
+func (l *Log) AppendEnrolment(a *Access) { l.write(a, a.Outcome != Served) }
