@@ -109,6 +109,9 @@ func (p *program) enroll(ctx context.Context, token *enrolment.Token, base strin
 	if err != nil {
 		return explainContact(fmt.Errorf("making the first contact with %s: %w", base, err))
 	}
+	if err := knowsRoot(place.files.ca, root); err != nil {
+		return err
+	}
 	key, err := place.prepare(f)
 	if place.release != nil {
 		defer place.release()

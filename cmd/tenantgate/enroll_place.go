@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"crypto"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/enrolment"
@@ -57,6 +59,22 @@ func findPlace(out string, token *enrolment.Token, keyFile string) (*enrollPlace
 		there = append(there, p.files.key)
 	}
 	return p, refuseFiles(there)
+}
+
+// knowsRoot accepts a file of roots that is there already, if the CA's is among them: another identity's files are in the same directory.
+func knowsRoot(path string, root *x509.Certificate) error {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading roots: %w", err)
+	}
+	roots, err := pki.ParseCertificates(b)
+	if err != nil || !slices.ContainsFunc(roots, root.Equal) {
+		return hinted(fmt.Errorf("%s holds another CA and is not overwritten", path), "choose another --out; nothing was issued")
+	}
+	return nil
 }
 
 // prepare makes the hidden directory and the key in it, or finds the key that an earlier run has left there.
@@ -129,6 +147,9 @@ func (p *enrollPlace) finish(got *received, base string) error {
 		}
 	}
 	if p.whole {
+		if err := p.sweep(staged); err != nil {
+			return err
+		}
 		if err := os.Rename(p.stage, p.out); err == nil {
 			return syncDir(filepath.Dir(p.out))
 		}
@@ -137,9 +158,12 @@ func (p *enrollPlace) finish(got *received, base string) error {
 			return fmt.Errorf("making %s: %w", p.out, err)
 		}
 	}
-	moves := [][2]string{{staged.ca, p.files.ca}, {staged.settings, p.files.settings}, {staged.cert, p.files.cert}}
+	moves := [][2]string{{staged.settings, p.files.settings}, {staged.cert, p.files.cert}}
 	if p.ownsKey {
 		moves = append([][2]string{{staged.key, p.files.key}}, moves...)
+	}
+	if _, err := os.Lstat(p.files.ca); err != nil { // one that is there was looked at
+		moves = append([][2]string{{staged.ca, p.files.ca}}, moves...)
 	}
 	for _, m := range moves {
 		if err := linkSame(m[0], m[1]); err != nil {
@@ -150,6 +174,23 @@ func (p *enrollPlace) finish(got *received, base string) error {
 		return err
 	}
 	return os.RemoveAll(p.stage)
+}
+
+// sweep removes from the hidden directory what a run that was killed has left half written.
+func (p *enrollPlace) sweep(staged callerFiles) error {
+	entries, err := os.ReadDir(p.stage)
+	if err != nil {
+		return fmt.Errorf("looking into %s: %w", p.stage, err)
+	}
+	for _, e := range entries {
+		path := filepath.Join(p.stage, e.Name())
+		if !slices.Contains([]string{staged.key, staged.cert, staged.ca, staged.settings}, path) {
+			if err := os.Remove(path); err != nil {
+				return fmt.Errorf("clearing %s: %w", p.stage, err)
+			}
+		}
+	}
+	return nil
 }
 
 // linkSame gives a file a second name, or accepts a file of that name with the same content. It replaces nothing.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"net"
 	"net/http"
@@ -30,6 +31,7 @@ type enrolmentHouse struct {
 	registry *identity.Registry
 	pki      *pkitest.Env
 	url      string
+	trust    atomic.Pointer[pki.Trust]
 	lose     atomic.Int32 // so many answers to POST are lost, after what they tell of has happened
 	asked    atomic.Int32 // how many POSTs came
 }
@@ -58,7 +60,8 @@ func newEnrolmentHouse(t *testing.T) *enrolmentHouse {
 		_, err := tx.AddIdentity(ctx, identity.Identity{Name: "erp", Owner: "team"})
 		return err
 	})
-	server := &enrolment.Server{Registry: h.registry, CA: h.pki.CA, Trust: h.pki.CA.Trust}
+	h.trust.Store(h.pki.CA.Trust())
+	server := &enrolment.Server{Registry: h.registry, CA: h.pki.CA, Trust: h.trust.Load}
 	certificate := h.pki.Server("localhost")
 	tlsServer := server.HTTP(func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate, nil })
 	tlsServer.Handler = h.losing(server)
@@ -350,6 +353,94 @@ func TestRenewOfAnExpiredCertificate(t *testing.T) {
 	})
 	if status, said := h.tenantgate(renew...); status != exitOK {
 		t.Errorf("exit %d: %s", status, said)
+	}
+	complete(t, out)
+}
+
+// A file of roots that is shared is read and never written; one of ours gets a new root with the first renewal.
+func TestRenewKeepsRootsUpToDateAndSharedOnesAlone(t *testing.T) {
+	h := newEnrolmentHouse(t)
+	out := filepath.Join(t.TempDir(), "files")
+	if status, said := h.tenantgate("enroll", h.token(), "--out", out); status != exitOK {
+		t.Fatalf("exit %d: %s", status, said)
+	}
+	own, next := h.pki.CA.SigningRoot(), pkitest.New(t).CA.SigningRoot()
+	shared := filepath.Join(out, "..", "shared.pem")
+	if err := os.WriteFile(shared, pki.EncodeCertificates(pkitest.New(t).CA.SigningRoot(), own), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(shared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust, err := pki.NewTrust([]*x509.Certificate{own, next}, h.pki.CA.Trust().Intermediates())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.trust.Store(trust)
+	cert := filepath.Join(out, "erp.pem")
+	if status, said := h.tenantgate("renew", "--cert", cert, "--force", "--ca", shared); status != exitOK || !strings.Contains(said, "has a root that") {
+		t.Errorf("exit %d: %s", status, said)
+	}
+	if after, err := os.ReadFile(shared); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the shared file was written: %v", err)
+	}
+	if status, said := h.tenantgate("renew", "--cert", cert, "--force"); status != exitOK {
+		t.Errorf("exit %d: %s", status, said)
+	}
+	if b, err := os.ReadFile(filepath.Join(out, "ca.pem")); err != nil || !bytes.Equal(b, pki.EncodeCertificates(own, next)) {
+		t.Errorf("ca.pem has not got the new root: %v", err)
+	}
+	complete(t, out)
+}
+
+func TestEnrollTakesADirectoryOfTheSameCAOnly(t *testing.T) {
+	h := newEnrolmentHouse(t)
+	for _, c := range []struct {
+		roots []*x509.Certificate
+		ok    bool
+	}{
+		{[]*x509.Certificate{pkitest.New(t).CA.SigningRoot()}, false},
+		{[]*x509.Certificate{pkitest.New(t).CA.SigningRoot(), h.pki.CA.SigningRoot()}, true},
+	} {
+		out := t.TempDir()
+		if err := os.WriteFile(filepath.Join(out, "ca.pem"), pki.EncodeCertificates(c.roots...), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		status, said := h.tenantgate("enroll", h.token(), "--out", out)
+		if (status == exitOK) != c.ok || !c.ok && !strings.Contains(said, "holds another CA") {
+			t.Errorf("exit %d: %s", status, said)
+		}
+		if b, err := os.ReadFile(filepath.Join(out, "ca.pem")); err != nil || !bytes.Equal(b, pki.EncodeCertificates(c.roots...)) {
+			t.Errorf("ca.pem was written: %v", err)
+		}
+	}
+	if h.certificates() != 1 {
+		t.Errorf("%d certificates, want that of the second", h.certificates())
+	}
+}
+
+// What runs as root must not be led elsewhere by the user who owns the directory.
+func TestRenewWritesThroughNoLink(t *testing.T) {
+	h := newEnrolmentHouse(t)
+	out := filepath.Join(t.TempDir(), "files")
+	if status, said := h.tenantgate("enroll", h.token(), "--out", out); status != exitOK {
+		t.Fatalf("exit %d: %s", status, said)
+	}
+	victim := filepath.Join(t.TempDir(), "victim")
+	if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"erp.key.new", "erp.pem.new", "erp.pem.reload"} {
+		if err := os.Symlink(victim, filepath.Join(out, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if status, said := h.tenantgate("renew", "--cert", filepath.Join(out, "erp.pem"), "--force", "--exec", "true"); status != exitOK {
+		t.Fatalf("exit %d: %s", status, said)
+	}
+	if b, err := os.ReadFile(victim); err != nil || string(b) != "precious" {
+		t.Errorf("the file that links led to holds %q, %v", b, err)
 	}
 	complete(t, out)
 }

@@ -29,17 +29,17 @@ func exclusive(path string) (release func(), err error) {
 }
 
 // sameOwner gives a new file the owner and group that the file in whose place it comes has.
-func sameOwner(path string, old fs.FileInfo) error {
+func sameOwner(f *os.File, old fs.FileInfo) error {
 	was, ok := old.Sys().(*syscall.Stat_t)
 	if !ok {
 		return nil
 	}
-	info, err := os.Stat(path)
+	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	if is, ok := info.Sys().(*syscall.Stat_t); ok && is.Uid == was.Uid && is.Gid == was.Gid {
 		return nil
 	}
-	return os.Chown(path, int(was.Uid), int(was.Gid))
+	return f.Chown(int(was.Uid), int(was.Gid))
 }

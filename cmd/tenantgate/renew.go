@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -57,7 +58,7 @@ is not; there is none with --reuse-key, or when --key and --cert are the same fi
 	flags := cmd.Flags()
 	flags.StringVar(&r.files.cert, "cert", "", "PEM `file` of the certificate and its chain")
 	flags.StringVar(&key, "key", "", "PEM `file` of its key (default: that of the certificate with .key)")
-	flags.StringVar(&ca, "ca", "", "PEM `file` of the CA's roots (default: ca.pem beside the certificate)")
+	flags.StringVar(&ca, "ca", "", "PEM `file` of the CA's roots, which is read only (default: ca.pem beside the certificate, which is kept up to date)")
 	flags.StringVar(&r.url, "ca-url", "", "enrolment address, `https://host:port` (default: that in the .json file beside the certificate)")
 	flags.BoolVar(&r.reuseKey, "reuse-key", false, "keep the key")
 	flags.StringVar(&r.keyType, "key-type", "", "`type` of the new key (default: that of the old one)")
@@ -90,7 +91,7 @@ func (r *renewer) find(key, ca string) error {
 		files.key = key
 	}
 	if ca != "" {
-		files.ca = ca
+		files.ca, r.files.foreignCA = ca, true
 	}
 	r.files.callerFiles = files
 	if err := r.files.resolved(); err != nil {
@@ -199,11 +200,21 @@ func (r *renewer) renew(ctx context.Context) (*received, error) {
 		return nil, err
 	}
 	if r.exec != "" {
-		if err := replaceFile(r.files.reload(), nil, 0o644); err != nil {
+		if err := r.files.write(r.files.reload(), nil, r.files.cert); err != nil {
 			return nil, err
 		}
 	}
+	r.tellNewRoots(got.roots, roots)
 	return got, r.files.put(got, key, r.reuseKey)
+}
+
+// tellNewRoots says that a file of roots which is not ours lacks some.
+func (r *renewer) tellNewRoots(now, known []*x509.Certificate) {
+	for _, root := range now {
+		if r.files.foreignCA && !slices.ContainsFunc(known, root.Equal) {
+			fmt.Fprintf(r.stderr, "the CA has a root that %s lacks: add it before the old one ends\n%s", r.files.ca, pki.EncodeCertificates(root))
+		}
+	}
 }
 
 // announce runs the command for a renewal that it was not run for yet, or failed for.

@@ -18,6 +18,7 @@ import (
 // finished by the next one. There is no such moment when both are in one file, or when the key stays.
 type renewFiles struct {
 	callerFiles
+	foreignCA bool // the roots are in a file that is not ours to write: it may hold others, too
 }
 
 // resolved follows symbolic links, so that the files are replaced and not the links.
@@ -94,7 +95,7 @@ func (f *renewFiles) next(old crypto.Signer, keep bool, keyType string) (crypto.
 	if err != nil {
 		return nil, err
 	}
-	return key, f.replace(f.newKey(), b, f.key)
+	return key, f.write(f.newKey(), b, f.key)
 }
 
 // forget lets go of a new key for which there will be no certificate.
@@ -114,7 +115,7 @@ func (f *renewFiles) put(got *received, key crypto.Signer, keep bool) error {
 		f.forget()
 		return f.putRoots(got.roots)
 	}
-	if err := f.replace(f.newCert(), chain, f.cert); err != nil {
+	if err := f.write(f.newCert(), chain, f.cert); err != nil {
 		return err
 	}
 	if !keep {
@@ -133,6 +134,9 @@ func (f *renewFiles) put(got *received, key crypto.Signer, keep bool) error {
 
 // putRoots writes the CA's roots when they have changed: a new root comes with the first renewal after it was made.
 func (f *renewFiles) putRoots(roots []*x509.Certificate) error {
+	if f.foreignCA {
+		return nil
+	}
 	b := pki.EncodeCertificates(roots...)
 	if old, err := os.ReadFile(f.ca); err == nil && string(old) == string(b) {
 		return nil
@@ -140,38 +144,41 @@ func (f *renewFiles) putRoots(roots []*x509.Certificate) error {
 	return f.replace(f.ca, b, f.ca)
 }
 
-// replace writes a file whole, with the mode and the owner that another one has.
+// replace writes a file whole and then gives it its name, with the mode and owner that another one has.
 func (f *renewFiles) replace(path string, data []byte, like string) error {
-	old, err := os.Stat(like)
-	if errors.Is(err, fs.ErrNotExist) {
-		return replaceFile(path, data, 0o644)
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	tmp.Close()
-	defer os.Remove(tmp.Name())
-	if err := sameOwner(tmp.Name(), old); err != nil {
-		return hinted(fmt.Errorf("giving %s the owner of %s: %w", path, like, err), "run it as that user or as root")
-	}
-	if err := overwrite(tmp.Name(), data, old.Mode().Perm()); err != nil {
+	if err := f.write(path+".new", data, like); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("replacing %s: %w", path, err)
 	}
 	return nil
 }
 
-// overwrite fills a file that is private until then.
-func overwrite(path string, data []byte, mode fs.FileMode) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
-	if err != nil {
-		return fmt.Errorf("writing: %w", err)
+// write makes a file, in the place of one that a run which was killed has left half written, with the mode and owner that another one has. It is new
+// in any case: the directory may belong to a user who would have root write through a link.
+func (f *renewFiles) write(path string, data []byte, like string) error {
+	mode := fs.FileMode(0o644)
+	old, err := os.Stat(like)
+	switch {
+	case err == nil:
+		mode = old.Mode().Perm()
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	return (&newFile{file, path, mode}).write(data)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	fresh, err := reserveFile(path, 0o600)
+	if err != nil {
+		return err
+	}
+	fresh.mode = mode
+	if old != nil {
+		if err := sameOwner(fresh.f, old); err != nil {
+			fresh.discard()
+			return hinted(fmt.Errorf("giving %s the owner of %s: %w", path, like, err), "run it as that user or as root")
+		}
+	}
+	return fresh.write(data)
 }
