@@ -322,3 +322,19 @@ func TestRootsBeginWithTheOneThatTokensName(t *testing.T) {
 		}
 	}
 }
+
+// Whatever is taken for a token is one, letter by letter: what was altered has another text, and with it another hash.
+func FuzzATokenIsItsText(f *testing.F) {
+	f.Add(enrolment.NewToken("https://gate.example.com:8444", [32]byte{1}, "erp").Reveal())
+	f.Add("tge1_")
+	f.Add("tge1_e30AAAA")
+	f.Fuzz(func(t *testing.T, text string) {
+		token, err := enrolment.ParseToken(text)
+		if err != nil {
+			return
+		}
+		if token.Reveal() != strings.TrimSpace(text) || enrolment.CheckURL(token.URL) != nil || token.Hash() != sha256.Sum256([]byte(token.Reveal())) {
+			t.Errorf("got %q out of %q", token.Reveal(), text)
+		}
+	})
+}
