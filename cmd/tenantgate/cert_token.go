@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"net"
+	"net/url"
 
 	"github.com/spf13/cobra"
 
@@ -61,8 +63,17 @@ func (p *program) makeToken(cmd *cobra.Command, name string, q admin.EnrolmentTo
 			return err
 		}
 		fmt.Fprintf(p.stderr, "token %s for identity %s, good for one certificate until %s\nuse it on the caller's machine: tenantgate enroll TOKEN\n", made.ID, name, moment(made.Expires))
+		if u, err := url.Parse(made.URL); err == nil && isLoopback(u.Hostname()) {
+			fmt.Fprintf(p.stderr, "it leads to %s: from another machine, give enroll --ca-url, or set enrolment.url or server_names in the server's configuration\n", made.URL)
+		}
 		return p.show(made, func(w io.Writer) { fmt.Fprintln(w, made.Token) })
 	})
+}
+
+// isLoopback says that a host is the machine itself.
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func (p *program) withdrawToken(cmd *cobra.Command, id string) error {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -115,9 +116,24 @@ func (h *enrolmentHouse) certificates() int { return len(h.registry.Snapshot().C
 // tenantgate runs a command in this process.
 func (h *enrolmentHouse) tenantgate(args ...string) (status int, out string) {
 	h.t.Helper()
-	var b bytes.Buffer
-	status = run(h.t.Context(), args, strings.NewReader(""), &b, &b)
-	return status, b.String()
+	b := &terminal{}
+	status = run(h.t.Context(), args, strings.NewReader(""), b, b)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return status, b.text.String()
+}
+
+// terminal takes standard output and standard error, on which a command that takes long says so from a goroutine of its own.
+type terminal struct {
+	mu   sync.Mutex // guards text
+	text bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (s *terminal) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
 }
 
 // complete fails unless the directory holds all files and nothing else, and key and certificate fit.

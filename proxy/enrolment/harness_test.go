@@ -78,18 +78,32 @@ func buildOn(t *testing.T, url string) *house {
 	return h
 }
 
-func (h *house) serve() {
+func (h *house) serve() { h.url = h.listen(h.server) }
+
+// node starts a second node on the same database and returns its client.
+func (h *house) node() *enrolment.Client {
+	h.t.Helper()
+	registry, err := identity.Open(h.t.Context(), h.db, h.sealer)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	url := h.listen(&enrolment.Server{Registry: registry, CA: h.pki.CA, Trust: h.pki.CA.Trust})
+	return enrolment.NewClient(url, h.pki.CA.Trust().Roots(), nil)
+}
+
+// listen serves and returns the address.
+func (h *house) listen(s *enrolment.Server) string {
 	h.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	certificate := h.pki.Server("localhost")
-	server := h.server.HTTP(func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate, nil })
+	server := s.HTTP(func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate, nil })
 	go func() { _ = server.ServeTLS(enrolment.Bound(l), "", "") }()
 	h.t.Cleanup(func() { _ = server.Close() })
 	_, port, _ := net.SplitHostPort(l.Addr().String())
-	h.url = "https://localhost:" + port
+	return "https://localhost:" + port
 }
 
 func (h *house) clock() time.Time {
