@@ -127,7 +127,7 @@ func (p *program) enroll(ctx context.Context, token *enrolment.Token, base strin
 	answer, err := insist(ctx, func() (*enrolment.Answer, error) { return client.Enroll(ctx, token, []byte(csr)) })
 	if refused, ok := errors.AsType[*enrolment.Refusal](err); ok && refused.Final() {
 		place.giveUp()
-		return &failure{err: fmt.Errorf("enrolling: %w", refused), hint: refused.Hint}
+		return refusedBy("enrolling", refused)
 	}
 	if err != nil {
 		return &failure{err: fmt.Errorf("enrolling: %w; a certificate may have been issued", err), hint: place.again()}
@@ -162,6 +162,15 @@ func insist(ctx context.Context, ask func() (*enrolment.Answer, error)) (answer 
 		}
 	}
 	return answer, err
+}
+
+// refusedBy is a refusal as the caller's operator sees it.
+func refusedBy(doing string, refused *enrolment.Refusal) error {
+	hint := refused.Hint
+	if refused.Code == enrolment.CodeKeyType {
+		hint += ": --key-type"
+	}
+	return &failure{err: fmt.Errorf("%s: %w", doing, refused), hint: hint}
 }
 
 // explainContact says what to do when the enrolment listener cannot be spoken to.

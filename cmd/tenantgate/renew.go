@@ -190,7 +190,7 @@ func (r *renewer) renew(ctx context.Context) (*received, error) {
 		if refused.Final() {
 			r.files.forget()
 		}
-		return nil, &failure{err: fmt.Errorf("renewing: %w", err), hint: refused.Hint}
+		return nil, refusedBy("renewing", refused)
 	}
 	if err != nil {
 		return nil, explainContact(fmt.Errorf("renewing at %s: %w", r.url, err))

@@ -125,6 +125,7 @@ func listEnrolmentTokens(s *Server, c *call) (any, error) {
 			list = append(list, v)
 		}
 	}
+	slices.SortFunc(list, func(a, b EnrolmentToken) int { return compare(a.ID, b.ID) }) // not every database sorts by octets
 	return page(c, list, func(t EnrolmentToken) string { return t.ID })
 }
 

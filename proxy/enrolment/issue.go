@@ -10,6 +10,9 @@ import (
 	"github.com/tenantgate/tenantgate/pki"
 )
 
+// CodeKeyType is the code of a [Refusal] of a key of a type that the identity does not take.
+const CodeKeyType = "key_type"
+
 // Issue has the CA sign, and binds the certificate to the identity of its name, in the registry's transaction. It is the one place where
 // that happens, whoever asks: the identity must be there, be enabled, and take the type of key. Faults of the asker are *[Refusal],
 // *[pki.RequestError] or *[identity.Error]; after any other error the transaction is to be given up.
@@ -26,7 +29,7 @@ func Issue(ctx context.Context, tx *identity.Tx, ca *pki.CA, o pki.IssueOptions)
 		key = o.Request.PublicKey()
 	}
 	if kind := pki.KeyType(key); !holder.AllowsKey(kind) {
-		return nil, identity.Certificate{}, &Refusal{Status: http.StatusUnprocessableEntity, Code: "key_type", Field: "key",
+		return nil, identity.Certificate{}, &Refusal{Status: http.StatusUnprocessableEntity, Code: CodeKeyType, Field: "key",
 			Detail: fmt.Sprintf("identity %q takes no keys of type %s", o.Name, kind), Hint: "make a key of type " + strings.Join(holder.KeyTypes, " or ")}
 	}
 	issued, err := ca.Issue(ctx, tx.SQL(), o)
