@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"time"
 )
 
 // A Claim is the one use of an enrolment token, or one renewal of a certificate: taken in a transaction before anything is signed, and
@@ -108,19 +107,4 @@ func (ca *CA) SigningRoot() *x509.Certificate {
 		}
 	}
 	return ca.trust.roots[0] // [Open] has refused an intermediate that no root has signed
-}
-
-// RenewalLifetime is the lifetime that a certificate in the place of old is to have: the one that old was issued with, as far as the client
-// profile allows it, and the profile's own (0) when old's was cut to the end of its issuer, which chain holds, or when it cannot be told.
-func RenewalLifetime(old *x509.Certificate, chain []*x509.Certificate) time.Duration {
-	for _, c := range chain {
-		if c != old && c.NotAfter.Equal(old.NotAfter) {
-			return 0
-		}
-	}
-	lifetime := old.NotAfter.Sub(old.NotBefore) - backdate
-	if _, err := ClientProfile().lifetime(lifetime); err != nil {
-		return 0
-	}
-	return lifetime
 }

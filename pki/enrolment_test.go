@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/big"
 	"os/exec"
 	"strings"
 	"sync"
@@ -208,13 +209,13 @@ func TestARenewedCertificateLivesAsLongAsTheOne(t *testing.T) {
 	env := pkitest.New(t)
 	for _, lifetime := range []time.Duration{time.Hour, 30 * 24 * time.Hour} {
 		old := env.Issue(pki.ClientProfile(), "erp", lifetime).Leaf
-		if got := pki.RenewalLifetime(old, []*x509.Certificate{old, env.CA.Intermediate()}); got != lifetime {
+		if got := env.CA.Trust().RenewalLifetime(old); got != lifetime {
 			t.Errorf("got %v, want %v", got, lifetime)
 		}
 	}
-	cut := *env.Issue(pki.ClientProfile(), "erp", time.Hour).Leaf
-	cut.NotAfter = env.CA.Intermediate().NotAfter
-	if got := pki.RenewalLifetime(&cut, []*x509.Certificate{&cut, env.CA.Intermediate()}); got != 0 {
+	end := env.CA.Intermediate().NotAfter
+	cut := env.Sign(env.Key(pki.P256), &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: end.Add(-24 * time.Hour), NotAfter: end}).Leaf
+	if got := env.CA.Trust().RenewalLifetime(cut); got != 0 {
 		t.Errorf("one that was cut to its issuer's end: got %v, want the profile's", got)
 	}
 }

@@ -130,7 +130,7 @@ func (p *program) enroll(ctx context.Context, token *enrolment.Token, base strin
 		return refusedBy("enrolling", refused)
 	}
 	if err != nil {
-		return &failure{err: fmt.Errorf("enrolling: %w; a certificate may have been issued", err), hint: place.again()}
+		return &failure{err: fmt.Errorf("enrolling: %s; a certificate may have been issued", printable(err.Error())), hint: place.again()}
 	}
 	got, err := receive(answer, key, token.Identity, []*x509.Certificate{root})
 	if err != nil {
@@ -173,19 +173,20 @@ func refusedBy(doing string, refused *enrolment.Refusal) error {
 	return &failure{err: fmt.Errorf("%s: %w", doing, refused), hint: hint}
 }
 
-// explainContact says what to do when the enrolment listener cannot be spoken to.
+// explainContact says what to do when the enrolment listener cannot be spoken to. Whoever is at the other end may have chosen parts of the text.
 func explainContact(err error) error {
+	said := &failure{err: errors.New(printable(err.Error())), hint: "is the server running with enrolment.listen, and can this machine reach it? --ca-url names another address"}
+	_, otherName := errors.AsType[x509.HostnameError](err)
+	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
 	switch {
 	case errors.Is(err, enrolment.ErrOtherCA):
-		return &failure{err: err, hint: "is the address right? If it is, somebody answers in the server's place: do not go on, and tell the operator"}
+		said.hint = "is the address right? If it is, somebody answers in the server's place: do not go on, and tell the operator"
 	case errors.Is(err, context.Canceled):
-		return hinted(fmt.Errorf("%w", err), "it was interrupted; run it again")
+		said.hint = "it was interrupted; run it again"
+	case otherName:
+		said.hint = "call it by one of the server_names in its configuration"
+	case isInvalid && invalid.Reason == x509.Expired:
+		said.hint = "check this machine's clock"
 	}
-	if _, ok := errors.AsType[x509.HostnameError](err); ok {
-		return hinted(err, "call it by one of the server_names in its configuration")
-	}
-	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok && e.Reason == x509.Expired {
-		return hinted(err, "check this machine's clock")
-	}
-	return hinted(err, "is the server running with enrolment.listen, and can this machine reach it? --ca-url names another address")
+	return said
 }

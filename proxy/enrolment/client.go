@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/record"
@@ -124,8 +125,24 @@ func (c *Client) do(ctx context.Context, method, path, token string, content []b
 	}
 	refused := &Refusal{}
 	if !strings.HasPrefix(response.Header.Get("Content-Type"), record.ProblemContentType) || json.Unmarshal(body, refused) != nil {
-		return nil, fmt.Errorf("there is no enrolment listener at %s: the answer was %s", c.base, response.Status)
+		return nil, fmt.Errorf("there is no enrolment listener at %s: the answer was %d", c.base, response.StatusCode)
 	}
 	refused.Status = response.StatusCode
+	refused.Detail, refused.Hint = plain(refused.Detail), plain(refused.Hint)
 	return nil, refused
+}
+
+// plain is a text that somebody who is not believed yet has sent, fit to be shown on a terminal.
+func plain(s string) string {
+	const most = 500
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '·'
+		}
+		return r
+	}, s)
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
 }

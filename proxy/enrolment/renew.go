@@ -61,7 +61,7 @@ func (s *Server) renew(ctx context.Context, c *call, request *pki.Request) (*Ans
 		}
 		answer, err = s.issueOnce(ctx, c, tx, claim, "certificate.renew", old.URIs[0].String(),
 			issuance{Renews: bound.Serial, Late: bound.Expired(s.now())}, pki.IssueOptions{
-				Profile: pki.ClientProfile(), Name: holder.Name, Request: request, Lifetime: pki.RenewalLifetime(old, chain),
+				Profile: pki.ClientProfile(), Name: holder.Name, Request: request, Lifetime: s.Trust().RenewalLifetime(old),
 			})
 		return err
 	})

@@ -238,3 +238,19 @@ func testAnotherNodeRenews(t *testing.T, h *house) {
 		t.Error(err)
 	}
 }
+
+// A caller cannot have a longer life by what else he sends: here a certificate of his own making that ends when the old one does, as an issuer would
+// to whose end it was cut.
+func TestWhatIsSentBesideTheCertificateGivesNoLongerLife(t *testing.T) {
+	h := build(t)
+	old := h.enrolled(func(rules *pki.EnrolmentToken) { rules.Lifetime = time.Hour })
+	decoy := h.pki.Sign(h.pki.Key(pki.P256), &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: old.Leaf.NotBefore, NotAfter: old.Leaf.NotAfter})
+	old.Certificate = append(old.Certificate, decoy.Certificate[0])
+	answer, err := h.client(old).Renew(t.Context(), h.csr(h.pki.Key(pki.P256)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := answer.NotAfter.Sub(answer.NotBefore); got != time.Hour+time.Minute {
+		t.Errorf("the new certificate is valid for %v", got)
+	}
+}
