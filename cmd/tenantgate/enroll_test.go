@@ -33,6 +33,7 @@ type enrolmentHouse struct {
 	pki      *pkitest.Env
 	url      string
 	trust    atomic.Pointer[pki.Trust]
+	behind   atomic.Int64 // by so much (nanoseconds) the CA's clock is behind when it issues
 	lose     atomic.Int32 // so many answers to POST are lost, after what they tell of has happened
 	asked    atomic.Int32 // how many POSTs came
 }
@@ -53,7 +54,10 @@ func newEnrolmentHouse(t *testing.T) *enrolmentHouse {
 			t.Fatal(err)
 		}
 	}
-	h := &enrolmentHouse{t: t, pki: pkitest.With(t, pkitest.Options{DB: db.DB})}
+	h := &enrolmentHouse{t: t}
+	h.behind.Store(int64(100 * 24 * time.Hour)) // the CA has been there for a while
+	h.pki = pkitest.With(t, pkitest.Options{DB: db.DB, Now: func() time.Time { return time.Now().Add(-time.Duration(h.behind.Load())) }})
+	h.behind.Store(0)
 	if h.registry, err = identity.Open(t.Context(), db.DB, new(pkitest.Sealer)); err != nil {
 		t.Fatal(err)
 	}
@@ -459,4 +463,63 @@ func TestRenewWritesThroughNoLink(t *testing.T) {
 		t.Errorf("the file that links led to holds %q, %v", b, err)
 	}
 	complete(t, out)
+}
+
+// enrolledBefore is a directory with a certificate that was issued so long ago.
+func (h *enrolmentHouse) enrolledBefore(ago time.Duration) string {
+	h.t.Helper()
+	h.behind.Store(int64(ago))
+	defer h.behind.Store(0)
+	out := filepath.Join(h.t.TempDir(), "files")
+	if status, said := h.tenantgate("enroll", h.token(), "--out", out); status != exitOK {
+		h.t.Fatalf("exit %d: %s", status, said)
+	}
+	return out
+}
+
+func TestRenewKnowsWhenItIsTime(t *testing.T) {
+	h := newEnrolmentHouse(t)
+	for _, c := range []struct {
+		ago  time.Duration
+		does string
+	}{{50 * 24 * time.Hour, "will be renewed after"}, {61 * 24 * time.Hour, "renewed certificate of identity erp"}} {
+		out := h.enrolledBefore(c.ago)
+		if status, said := h.tenantgate("renew", "--cert", filepath.Join(out, "erp.pem")); status != exitOK || !strings.Contains(said, c.does) {
+			t.Errorf("issued %v ago: exit %d: %s", c.ago, status, said)
+		}
+		complete(t, out)
+	}
+}
+
+// A daemon renews what is due at once, goes on after failures, makes it known, and ends when it is told to.
+func TestADaemonRenewsByItself(t *testing.T) {
+	h := newEnrolmentHouse(t)
+	out := h.enrolledBefore(80 * 24 * time.Hour)
+	ran := filepath.Join(t.TempDir(), "ran")
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan int)
+	log := &terminal{}
+	go func() {
+		ended <- run(ctx, []string{"renew", "--cert", filepath.Join(out, "erp.pem"), "--daemon", "--exec", "cp $TENANTGATE_CERT " + ran + ".new && mv " + ran + ".new " + ran}, strings.NewReader(""), log, log)
+	}()
+	if err := awaitFile(ran); err != nil {
+		t.Fatalf("%v: %s", err, log.text.String())
+	}
+	for end := time.Now().Add(deadline); time.Now().Before(end); time.Sleep(5 * time.Millisecond) { // until the command is not owed any more
+		if _, err := os.Stat(filepath.Join(out, "erp.pem.reload")); err != nil {
+			break
+		}
+	}
+	stop()
+	if status := <-ended; status != exitOK {
+		t.Errorf("exit %d: %s", status, log.text.String())
+	}
+	complete(t, out)
+	shown, err := os.ReadFile(ran)
+	if now, err2 := os.ReadFile(filepath.Join(out, "erp.pem")); err != nil || err2 != nil || !bytes.Equal(shown, now) {
+		t.Errorf("the command was not run for the new certificate: %v, %v", err, err2)
+	}
+	if h.certificates() != 2 {
+		t.Errorf("%d certificates, want the old and the new one", h.certificates())
+	}
 }
