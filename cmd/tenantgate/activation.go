@@ -30,7 +30,8 @@ func inheritListeners() (in inherited, err error) {
 			return in, hinted(fmt.Errorf("socket %s from systemd: %w", f.Name(), err), "the unit must have ListenStream= and Accept=no; see configs/tenantgate.socket")
 		}
 		if _, tcp := l.(*net.TCPListener); !tcp {
-			return in, hinted(fmt.Errorf("socket %s from systemd: is %s, not TCP", f.Name(), l.Addr().Network()), "only `listen`, admin.listen and enrolment.listen can come from systemd; the admin socket is the server's own")
+			return in, hinted(fmt.Errorf("socket %s from systemd: is %s, not TCP", f.Name(), l.Addr().Network()),
+				"only `listen`, admin.listen and enrolment.listen can come from systemd; the admin socket is the server's own")
 		}
 		slot := &in.callers
 		switch {
@@ -40,7 +41,8 @@ func inheritListeners() (in inherited, err error) {
 			slot = &in.enrolment
 		}
 		if *slot != nil {
-			return in, hinted(fmt.Errorf("socket %s from systemd: is the second one for %s", f.Name(), (*slot).Addr()), "pass one socket for callers, and one each with FileDescriptorName=%s and =%s for those listeners", fdAdmin, fdEnrolment)
+			return in, hinted(fmt.Errorf("socket %s from systemd: is the second one for %s", f.Name(), (*slot).Addr()),
+				"pass one socket for callers, and one each with FileDescriptorName=%s and =%s for those listeners", fdAdmin, fdEnrolment)
 		}
 		*slot = l
 	}

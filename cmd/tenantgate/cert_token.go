@@ -62,9 +62,11 @@ func (p *program) makeToken(cmd *cobra.Command, name string, q admin.EnrolmentTo
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(p.stderr, "token %s for identity %s, good for one certificate until %s\nuse it on the caller's machine: tenantgate enroll TOKEN\n", made.ID, name, moment(made.Expires))
+		fmt.Fprintf(p.stderr, "token %s for identity %s, good for one certificate until %s\nuse it on the caller's machine: tenantgate enroll TOKEN\n",
+			made.ID, name, moment(made.Expires))
 		if u, err := url.Parse(made.URL); err == nil && isLoopback(u.Hostname()) {
-			fmt.Fprintf(p.stderr, "it leads to %s: from another machine, give enroll --ca-url, or set enrolment.url or server_names in the server's configuration\n", made.URL)
+			fmt.Fprintf(p.stderr, "it leads to %s: from another machine, give enroll --ca-url, or set enrolment.url or server_names in the server's "+
+				"configuration\n", made.URL)
 		}
 		return p.show(made, func(w io.Writer) { fmt.Fprintln(w, made.Token) })
 	})

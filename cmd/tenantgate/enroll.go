@@ -175,7 +175,8 @@ func refusedBy(doing string, refused *enrolment.Refusal) error {
 
 // explainContact says what to do when the enrolment listener cannot be spoken to. Whoever is at the other end may have chosen parts of the text.
 func explainContact(err error) error {
-	said := &failure{err: errors.New(printable(err.Error())), hint: "is the server running with enrolment.listen, and can this machine reach it? --ca-url names another address"}
+	said := &failure{err: errors.New(printable(err.Error())),
+		hint: "is the server running with enrolment.listen, and can this machine reach it? --ca-url names another address"}
 	_, otherName := errors.AsType[x509.HostnameError](err)
 	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
 	switch {
