@@ -37,6 +37,10 @@ type Identity struct {
 	Concurrency int `json:"concurrency,omitempty"`
 	// Bandwidth is how many octets of bodies a second pass, both directions and all its requests together, on each node; 0 is no limit.
 	Bandwidth int64 `json:"bandwidth,omitempty"`
+	// RenewGrace is for how long after its end a certificate may still be renewed; 0 is not at all. It opens nothing but renewal.
+	RenewGrace Duration `json:"renew_grace,omitempty"`
+	// KeyTypes are the types of keys that certificates of the identity may have, sorted (see [KeyTypes]); none is all of them.
+	KeyTypes []string `json:"key_types,omitempty"`
 	// Created is when the identity was added. The registry sets it.
 	Created time.Time `json:"created,omitzero"`
 	// Updated is when the identity was last changed. The registry sets it.
@@ -54,13 +58,14 @@ func (i Identity) Validate() error {
 	}
 	v.date("review_date", i.ReviewDate)
 	v.identityLimits(&i)
+	v.enrolment(&i)
 	return v.err()
 }
 
 // normal returns the identity as it is stored: roles sorted, each once.
 func (i Identity) normal() Identity {
 	i.Owner = strings.TrimSpace(i.Owner)
-	i.Roles = sortedSet(i.Roles)
+	i.Roles, i.KeyTypes = sortedSet(i.Roles), sortedSet(i.KeyTypes)
 	return i
 }
 

@@ -255,15 +255,16 @@ func (l *loader) identities(ctx context.Context, q querier, touched string, args
 	var list []*Identity
 	var slab []Identity
 	var i *Identity
-	var roles string
+	var roles, keyTypes string
 	var review string
 	var disabled, created, updated int64
-	into := make([]any, 12)
+	into := make([]any, 14)
 	err := each(ctx, q, func(row scanner) error {
 		i = take(&slab)
 		into[0], into[1], into[2], into[3] = &i.Name, &i.Owner, &i.Description, &roles
 		into[4], into[5], into[6], into[7] = &disabled, &review, &created, &updated
 		into[8], into[9], into[10], into[11] = &i.Rate, &i.Burst, &i.Concurrency, &i.Bandwidth
+		into[12], into[13] = &i.RenewGrace, &keyTypes
 		if err := row.Scan(into...); err != nil {
 			return err
 		}
@@ -272,6 +273,7 @@ func (l *loader) identities(ctx context.Context, q querier, touched string, args
 		l.share(&review)
 		i.ReviewDate = Date(review)
 		i.Roles, i.Disabled = l.roleList(roles), disabled != 0
+		i.KeyTypes = l.roleList(keyTypes)
 		i.Created, i.Updated = fromMicros(created), fromMicros(updated)
 		list = append(list, i)
 		return nil

@@ -113,7 +113,8 @@ func testKeepsFields(t *testing.T, db *database.DB) {
 		ResponseTimeout: identity.Duration(time.Second), IdleTimeout: identity.Duration(2 * time.Second), Scope: "x", Upgrade: []string{"websocket", "vnd.a/2", "websocket"},
 		CSRF: identity.CSRFAuto, CSRFPath: "/api/v1/", CallerHeader: "SAP_Sender"}
 	erp := identity.Identity{Name: "erp", Owner: "Team ERP", Description: "the ERP", Roles: []string{"b", "a", "b"}, ReviewDate: "2027-03-31",
-		Rate: 0.25, Burst: 7, Concurrency: 9, Bandwidth: 1 << 33}
+		Rate: 0.25, Burst: 7, Concurrency: 9, Bandwidth: 1 << 33,
+		RenewGrace: identity.Duration(72 * time.Hour), KeyTypes: []string{"RSA-2048", "P-256", "RSA-2048"}}
 	cert := certificate("erp", "one")
 	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
 		_, e0 := tx.AddTenant(ctx, shown)
@@ -141,6 +142,10 @@ func testKeepsFields(t *testing.T, db *database.DB) {
 	}
 	if got, _ := s.Identity("erp"); got.Rate != 0.25 || got.Burst != 7 || got.Concurrency != 9 || got.Bandwidth != 1<<33 {
 		t.Errorf("got limits of the identity %+v", got)
+	}
+	if got, _ := s.Identity("erp"); time.Duration(got.RenewGrace) != 72*time.Hour || !slices.Equal(got.KeyTypes, []string{"P-256", "RSA-2048"}) ||
+		!got.AllowsKey("P-256") || got.AllowsKey("P-384") {
+		t.Errorf("got rules for certificates %+v", got)
 	}
 	if e, ok := s.Route("orders"); !ok || !slices.Equal(e.Route.Upgrade, []string{"vnd.a/2", "websocket"}) {
 		t.Errorf("got route %+v, %v", e, ok)

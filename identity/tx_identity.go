@@ -13,7 +13,7 @@ import (
 func (tx *Tx) Identity(name string) (Identity, error) {
 	if i, ok := tx.draft.identity(name); ok {
 		c := *i
-		c.Roles = slices.Clone(c.Roles)
+		c.Roles, c.KeyTypes = slices.Clone(c.Roles), slices.Clone(c.KeyTypes)
 		return c, nil
 	}
 	return Identity{}, notFound(ObjectIdentity, name)
@@ -52,7 +52,7 @@ func (tx *Tx) storeIdentity(ctx context.Context, i Identity, statement string) (
 		return Identity{}, err
 	}
 	stored := i
-	stored.Roles = slices.Clone(i.Roles)
+	stored.Roles, stored.KeyTypes = slices.Clone(i.Roles), slices.Clone(i.KeyTypes)
 	tx.draft.putIdentity(&stored)
 	return i, nil
 }

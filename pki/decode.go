@@ -12,37 +12,22 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// OpenPrivateKey reads one private key as PEM: PKCS#8, PKCS#1 or SEC 1, encrypted or not. An encrypted one without a password, or with the wrong one, is a
-// *[FileError] with [ErrPassphrase] among its causes.
+// OpenPrivateKey is [ParsePrivateKey] for a key that may be encrypted. An encrypted one without a password, or with the wrong one, is a *[FileError] with
+// [ErrPassphrase] among its causes.
 func OpenPrivateKey(b []byte, password string) (crypto.Signer, error) {
-	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
-	for rest := b; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			return nil, &FileError{Problem: "there is no private key in it", Hint: "a PEM file begins with -----BEGIN PRIVATE KEY----- or the like"}
-		}
-		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
-			continue // EC PARAMETERS, or certificates in front of the key
-		}
-		return openKeyBlock(block, password)
+	block, rest := pem.Decode(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")))
+	if block == nil || block.Type != "ENCRYPTED PRIVATE KEY" && !strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+		return ParsePrivateKey(b)
 	}
-}
-
-func openKeyBlock(block *pem.Block, password string) (crypto.Signer, error) {
-	encrypted := block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED")
-	if encrypted && password == "" {
-		return nil, &FileError{Problem: "the key is encrypted, and no password is given", Err: ErrPassphrase}
-	}
-	var options []pemutil.Options
-	if encrypted {
-		options = append(options, pemutil.WithPassword([]byte(password)))
-	}
-	key, err := pemutil.ParseKey(pem.EncodeToMemory(block), options...)
 	switch {
-	case err != nil && encrypted:
+	case password == "":
+		return nil, &FileError{Problem: "the key is encrypted, and no password is given", Err: ErrPassphrase}
+	case bytes.Contains(rest, []byte("PRIVATE KEY-----")):
+		return nil, &FileError{Problem: "there is more than one private key in it", Hint: "keep one key in a file"}
+	}
+	key, err := pemutil.ParseKey(pem.EncodeToMemory(block), pemutil.WithPassword([]byte(password)))
+	if err != nil {
 		return nil, &FileError{Problem: "opening the key", Err: ErrPassphrase, Hint: "check the password; the file may be damaged too"}
-	case err != nil:
-		return nil, &FileError{Problem: "the private key is damaged, or of a kind that is not known", Err: errors.New(trimX509(err))}
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {

@@ -12,10 +12,14 @@ import (
 // the next one starts; callers that connect meanwhile wait in the kernel and are served, none is refused.
 
 // inherited are the sockets that this process was started with, each nil when it was not.
-type inherited struct{ callers, admin net.Listener }
+type inherited struct{ callers, admin, enrolment net.Listener }
 
-// fdAdmin is the FileDescriptorName= of the admin listener's socket unit. A socket of any other name is for callers.
-const fdAdmin = "admin"
+// fdAdmin and fdEnrolment are the FileDescriptorName= of the socket units of the admin listener and the enrolment listener. A socket of any other
+// name is for callers.
+const (
+	fdAdmin     = "admin"
+	fdEnrolment = "enrolment"
+)
 
 // inheritListeners takes over the sockets that systemd passed. It may be called once.
 func inheritListeners() (in inherited, err error) {
@@ -26,14 +30,19 @@ func inheritListeners() (in inherited, err error) {
 			return in, hinted(fmt.Errorf("socket %s from systemd: %w", f.Name(), err), "the unit must have ListenStream= and Accept=no; see configs/tenantgate.socket")
 		}
 		if _, tcp := l.(*net.TCPListener); !tcp {
-			return in, hinted(fmt.Errorf("socket %s from systemd: is %s, not TCP", f.Name(), l.Addr().Network()), "only `listen` and admin.listen can come from systemd; the admin socket is the server's own")
+			return in, hinted(fmt.Errorf("socket %s from systemd: is %s, not TCP", f.Name(), l.Addr().Network()),
+				"only `listen`, admin.listen and enrolment.listen can come from systemd; the admin socket is the server's own")
 		}
 		slot := &in.callers
-		if strings.EqualFold(f.Name(), fdAdmin) {
+		switch {
+		case strings.EqualFold(f.Name(), fdAdmin):
 			slot = &in.admin
+		case strings.EqualFold(f.Name(), fdEnrolment):
+			slot = &in.enrolment
 		}
 		if *slot != nil {
-			return in, hinted(fmt.Errorf("socket %s from systemd: is the second one for %s", f.Name(), (*slot).Addr()), "pass one socket for callers, and one with FileDescriptorName=%s for the admin listener", fdAdmin)
+			return in, hinted(fmt.Errorf("socket %s from systemd: is the second one for %s", f.Name(), (*slot).Addr()),
+				"pass one socket for callers, and one each with FileDescriptorName=%s and =%s for those listeners", fdAdmin, fdEnrolment)
 		}
 		*slot = l
 	}

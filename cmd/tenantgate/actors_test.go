@@ -221,6 +221,27 @@ func runNotifySink(args []string) error {
 	}
 }
 
+// runDocumented is the command documented: it prints the shell commands of a page, those in blocks that say sh.
+func runDocumented(args []string) error {
+	if len(args) != 1 {
+		return errors.New("usage: documented FILE")
+	}
+	b, err := os.ReadFile(args[0])
+	if err != nil {
+		return err
+	}
+	inside := false
+	for line := range strings.Lines(string(b)) {
+		switch {
+		case strings.HasPrefix(line, "```"):
+			inside = strings.TrimSpace(line) == "```sh"
+		case inside:
+			fmt.Print(line)
+		}
+	}
+	return nil
+}
+
 // runSQL is the command sql: it changes an SQLite file behind a server's back.
 func runSQL(args []string) error {
 	if len(args) != 2 {

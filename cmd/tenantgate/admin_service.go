@@ -31,7 +31,7 @@ func newAdminService(n *node) *adminService {
 	server := func(actor func(*http.Request) (string, error)) *http.Server {
 		return &http.Server{
 			Handler: &admin.Server{
-				Registry: n.registry, CA: n.ca, DB: n.db.DB, Actor: actor, Ready: a.checks, Metrics: metrics, Logger: n.log,
+				Registry: n.registry, CA: n.ca, DB: n.db.DB, Actor: actor, Enrolment: n.enrolmentURL, Ready: a.checks, Metrics: metrics, Logger: n.log,
 				Tokens: n.tokens, TokenEndpoint: n.tokens.Endpoint, Way: n.way, CredentialUses: n.credentialUses,
 			},
 			ReadHeaderTimeout: 10 * time.Second,

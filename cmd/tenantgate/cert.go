@@ -19,8 +19,10 @@ func newCertCommand(p *program) *cobra.Command {
 identity's name (CN and spiffe://TRUST-DOMAIN/identity/NAME) and no e-mail address. A certificate is bound
 to its identity when it is signed, in one act. An identity may hold several, so that renewals overlap.
 
-Prefer sign over issue where the caller can make its own key and request: then the key never travels.`,
-		Example: `  tenantgate cert sign erp erp.csr > erp.pem
+Prefer token or sign over issue, where the caller can make its own key: then the key never travels. What was
+enrolled with a token can be renewed by the caller itself (tenantgate renew).`,
+		Example: `  tenantgate cert token erp
+  tenantgate cert sign erp erp.csr > erp.pem
   tenantgate cert issue erp --out erp-files
   tenantgate cert issue erp --pkcs12 erp.p12 --password-file password
   tenantgate cert list --identity erp
@@ -28,7 +30,7 @@ Prefer sign over issue where the caller can make its own key and request: then t
   tenantgate cert convert --chain erp.pem --key erp.key --ca ca.pem --to jks --out erp.jks --password-file password`,
 	},
 		newCertIssueCommand(p), newCertSignCommand(p), newCertListCommand(p), newCertShowCommand(p),
-		newCertRevokeCommand(p), newCertVerifyCommand(p), newCertConvertCommand(p))
+		newCertRevokeCommand(p), newCertVerifyCommand(p), newCertConvertCommand(p), newCertTokenCommand(p), newCertTokensCommand(p))
 }
 
 func newCertListCommand(p *program) *cobra.Command {

@@ -106,7 +106,7 @@ func (a *attributes) truth(cmd *cobra.Command, flag, field, usage string) {
 func (a *attributes) duration(cmd *cobra.Command, flag, field, usage string) {
 	v := new(Duration)
 	durationFlag(cmd, v, flag, usage)
-	a.list = append(a.list, attribute{flag, field, func() (any, error) { return v.text(), nil }})
+	a.list = append(a.list, attribute{flag, field, func() (any, error) { return time.Duration(*v).String(), nil }})
 }
 
 // whole adds a flag that takes a whole number.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy"
+	"github.com/tenantgate/tenantgate/proxy/enrolment"
 )
 
 // Config is what one node needs to start; its comments are the manual and configs/example.yaml shows
@@ -41,6 +42,8 @@ type Config struct {
 	Log     LogConfig     `yaml:"log"`
 	Tokens  TokensConfig  `yaml:"tokens"`
 	Limits  LimitsConfig  `yaml:"limits"`
+
+	Enrolment EnrolmentConfig `yaml:"enrolment"`
 }
 
 // CAConfig says where the CA lives.
@@ -86,6 +89,21 @@ type AdminConfig struct {
 	// Listen is the host:port of the admin listener (TLS): /v1 for certificates of the admin profile,
 	// /healthz, /readyz and /metrics for everybody who can reach it. "" = none. [restart]
 	Listen string `yaml:"listen"`
+}
+
+// EnrolmentConfig says where callers get certificates by themselves.
+type EnrolmentConfig struct {
+	// Listen is the host:port of the enrolment listener (TLS): callers enrol there with a token and their own key, and renew with the
+	// certificate that they have. Whoever can reach it may ask. "" = none. [restart]
+	Listen string `yaml:"listen"`
+
+	// URL is the address of that listener as callers reach it, https://host:port, which tokens carry. "" = the first of server_names and the port
+	// of listen.
+	URL string `yaml:"url"`
+
+	// ProxyURL is the address at which callers use their certificates; they are told it. "" = the first of server_names and the port callers
+	// connect to.
+	ProxyURL string `yaml:"proxy_url"`
 }
 
 // RecordConfig says where access records go.
@@ -270,6 +288,10 @@ func (c *Config) validate() error {
 		{"limits.streams", countProblem(c.Limits.Streams, 10_000)},
 		{"limits.replay_bytes", rangeProblem(c.Limits.ReplayBytes, 1, 16<<20)},
 	}
+	if c.Enrolment.Listen != "" {
+		checks = append(checks, invalidKey{"enrolment.listen", addressProblem(c.Enrolment.Listen)})
+	}
+	checks = append(checks, invalidKey{"enrolment.url", urlProblem(c.Enrolment.URL)}, invalidKey{"enrolment.proxy_url", urlProblem(c.Enrolment.ProxyURL)})
 	if c.Admin.Listen != "" {
 		checks = append(checks, invalidKey{"admin.listen", addressProblem(c.Admin.Listen)})
 	} else if c.Admin.Socket == "" {
@@ -300,6 +322,17 @@ func addressProblem(s string) string {
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
 		return strconv.Quote(port) + " is not a port between 0 and 65535"
+	}
+	return ""
+}
+
+// urlProblem takes an address such as https://gate.example.com:8444, and none.
+func urlProblem(s string) string {
+	if s == "" {
+		return ""
+	}
+	if err := enrolment.CheckURL(s); err != nil {
+		return strconv.Quote(s) + " is not https://host:port, such as https://gate.example.com:8444, without a path"
 	}
 	return ""
 }
@@ -443,6 +476,7 @@ func (c *Config) needRestart(next *Config) []string {
 		{"publish.ocsp_lifetime", c.Publish.OCSPLifetime != next.Publish.OCSPLifetime},
 		{"admin.socket", c.Admin.Socket != next.Admin.Socket},
 		{"admin.listen", c.Admin.Listen != next.Admin.Listen},
+		{"enrolment.listen", c.Enrolment.Listen != next.Enrolment.Listen},
 		{"record.access", c.Record.Access != next.Record.Access},
 		{"record.unsafe_drop_when_full", c.Record.UnsafeDropWhenFull != next.Record.UnsafeDropWhenFull},
 		{"log.format", c.Log.Format != next.Log.Format},

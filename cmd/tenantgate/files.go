@@ -63,7 +63,7 @@ func writeNewFile(path string, data []byte, mode fs.FileMode) error {
 	return n.write(data)
 }
 
-// replaceFile writes a file whole or not at all, over an old one if there is one.
+// replaceFile writes a file whole or not at all, over an old one if there is one; it is on disk when replaceFile returns.
 func replaceFile(path string, data []byte, mode fs.FileMode) error {
 	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
@@ -73,6 +73,9 @@ func replaceFile(path string, data []byte, mode fs.FileMode) error {
 	_, err = tmp.Write(data)
 	if err == nil {
 		err = tmp.Chmod(mode)
+	}
+	if err == nil {
+		err = tmp.Sync()
 	}
 	if closeErr := tmp.Close(); err == nil {
 		err = closeErr

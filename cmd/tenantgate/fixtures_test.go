@@ -53,7 +53,7 @@ func makeFixtures(t *testing.T) string {
 	makeRequests(t, dir, env)
 	makeServiceKeys(t, dir, env)
 	cfg := defaultConfig()
-	cfg.Listen, cfg.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.Listen, cfg.Admin.Listen, cfg.Enrolment.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.ServerNames = []string{"localhost", "127.0.0.1"}
 	if err := initialize(t.Context(), initOptions{dir: filepath.Join(dir, "node"), adminName: "admin", config: cfg}); err != nil {
 		t.Fatal(err)

@@ -9,17 +9,19 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/admin"
 )
 
-// listeners are the addresses of a node: callers, the admin socket, the admin listener, and what is published of the CA.
+// listeners are the addresses of a node: callers, the admin socket, the admin listener, the enrolment listener, and what is published of the CA.
 type listeners struct {
 	callers net.Listener
 	socket  net.Listener // nil without admin.socket
 	admin   net.Listener // nil without admin.listen
 	publish net.Listener // nil without publish.listen
+
+	enrolment net.Listener // nil without enrolment.listen
 }
 
 // listen opens all addresses of the configuration, or none. Those that were inherited are open already.
 func listen(cfg *Config, in inherited) (_ *listeners, err error) {
-	l := &listeners{callers: in.callers, admin: in.admin}
+	l := &listeners{callers: in.callers, admin: in.admin, enrolment: in.enrolment}
 	defer func() {
 		if err != nil {
 			l.close()
@@ -40,6 +42,11 @@ func listen(cfg *Config, in inherited) (_ *listeners, err error) {
 			return nil, err
 		}
 	}
+	if l.enrolment == nil && cfg.Enrolment.Listen != "" {
+		if l.enrolment, err = listenTCP("enrolment.listen", cfg.Enrolment.Listen); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Admin.Socket != "" {
 		if l.socket, err = admin.ListenUnix(cfg.Admin.Socket); err != nil {
 			return nil, err
@@ -50,7 +57,7 @@ func listen(cfg *Config, in inherited) (_ *listeners, err error) {
 
 // close closes what is open. Closing twice does no harm.
 func (l *listeners) close() {
-	for _, one := range []net.Listener{l.callers, l.socket, l.admin, l.publish} {
+	for _, one := range []net.Listener{l.callers, l.socket, l.admin, l.enrolment, l.publish} {
 		if one != nil {
 			one.Close()
 		}
@@ -63,6 +70,8 @@ type addresses struct {
 	admin   string // host:port, "" when there is no admin listener
 	socket  string // path, "" when there is none
 	publish string // host:port, "" when nothing is published
+
+	enrolment string // host:port, "" when there is no enrolment listener
 }
 
 func (l *listeners) addresses() addresses {
@@ -72,6 +81,9 @@ func (l *listeners) addresses() addresses {
 	}
 	if l.publish != nil {
 		a.publish = l.publish.Addr().String()
+	}
+	if l.enrolment != nil {
+		a.enrolment = l.enrolment.Addr().String()
 	}
 	if l.socket != nil {
 		a.socket = l.socket.Addr().String()
@@ -84,6 +96,7 @@ func (a addresses) shell() []byte {
 	var b strings.Builder
 	for _, line := range []struct{ name, value string }{
 		{"listen", dialable(a.callers)}, {"admin", dialable(a.admin)}, {"socket", a.socket}, {"publish", dialable(a.publish)},
+		{"enrolment", dialable(a.enrolment)},
 	} {
 		if line.value != "" {
 			fmt.Fprintf(&b, "%s=%s\n", line.name, line.value)
@@ -100,7 +113,7 @@ func (n *node) listen(in inherited) error {
 	}
 	n.front = front
 	a := front.addresses()
-	n.log.Info("listening", "callers", a.callers, "admin", a.admin, "socket", a.socket, "publish", a.publish)
+	n.log.Info("listening", "callers", a.callers, "admin", a.admin, "socket", a.socket, "publish", a.publish, "enrolment", a.enrolment)
 	return nil
 }
 
@@ -120,6 +133,10 @@ func (n *node) serve() error {
 	if n.front.publish != nil {
 		serving++
 		go func() { ended <- n.publish.serve(n.front.publish) }()
+	}
+	if n.front.enrolment != nil {
+		serving++
+		go func() { ended <- n.enrolment.serve(n.front.enrolment) }()
 	}
 	for range serving {
 		if err := <-ended; err != nil && !errors.Is(err, net.ErrClosed) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -40,6 +41,8 @@ func identityAttributes(cmd *cobra.Command) *attributes {
 	a.whole(cmd, "burst", "burst", "`requests` that may come at once within the rate (default: what comes in a second)")
 	a.whole(cmd, "concurrency", "concurrency", "`requests` in flight, on each node; 0 is no limit (default)")
 	a.size(cmd, "bandwidth", "bandwidth", "`size`, such as 1MiB, of bodies a second, both directions together; 0 is no limit (default)")
+	a.duration(cmd, "renew-grace", "renew_grace", "how `long`, such as 72h, after its end a certificate may still be renewed; 0s is not at all (default)")
+	a.names(cmd, "key-type", "key_types", "`types` of keys that its certificates may have, such as P-256,RSA-2048; empty is all (default)")
 	return a
 }
 
@@ -153,6 +156,8 @@ func printIdentity(w io.Writer, v *identityView) {
 		field{"rate", rate(&v.Identity)},
 		field{"concurrency", limit(v.Concurrency)},
 		field{"bandwidth", bandwidth(v.Bandwidth)},
+		field{"renew grace", Duration(v.RenewGrace).text()},
+		field{"key types", strings.Join(v.KeyTypes, ",")},
 		field{"created", moment(v.Created)},
 		field{"updated", moment(v.Updated)},
 	)

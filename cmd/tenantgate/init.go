@@ -85,6 +85,7 @@ Choose RSA-2048 when callers cannot do ECDSA (SAP PI/PO, ABAP systems with an ol
 	cmd.Flags().StringSliceVar(&o.config.ServerNames, "server-name", o.config.ServerNames, "`names` and IP addresses in the certificate that callers see")
 	cmd.Flags().StringVar(&o.config.Listen, "listen", o.config.Listen, "`host:port` where callers connect")
 	cmd.Flags().StringVar(&o.config.Admin.Listen, "admin-listen", o.config.Admin.Listen, "`host:port` of the admin listener")
+	cmd.Flags().StringVar(&o.config.Enrolment.Listen, "enrolment-listen", o.config.Enrolment.Listen, "`host:port` of the enrolment listener; none unless given")
 	cmd.Flags().StringVar(&o.adminName, "admin", "admin", "`name` in the first admin certificate")
 	return cmd
 }

@@ -46,6 +46,8 @@ type node struct {
 	publish  *publisher
 	front    *listeners
 
+	enrolment *enrolmentService
+
 	memoryLimit int64 // of the collector, as the environment has it; of openDataPlane and reload
 
 	mu        sync.Mutex // guards what follows
@@ -75,7 +77,7 @@ func openNode(ctx context.Context, cfg *Config, log *slog.Logger, level *slog.Le
 	if err := n.openDataPlane(ctx, cfg); err != nil {
 		return nil, err
 	}
-	n.admin = newAdminService(n)
+	n.admin, n.enrolment = newAdminService(n), newEnrolmentService(n)
 	n.publish = newPublisher(n)
 	return n, nil
 }
@@ -195,6 +197,7 @@ func (n *node) shutdown(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("draining: %w", err)
 	}
+	n.enrolment.shutdown(ctx)
 	adminCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	n.admin.shutdown(adminCtx)

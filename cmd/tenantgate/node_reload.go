@@ -75,6 +75,7 @@ func (c *Config) withReloaded(next *Config) *Config {
 	merged := *c
 	merged.ServerNames = next.ServerNames
 	merged.Log.Level = next.Log.Level
+	merged.Enrolment.URL, merged.Enrolment.ProxyURL = next.Enrolment.URL, next.Enrolment.ProxyURL
 	merged.Limits = next.Limits
 	return &merged
 }

@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 		"caller":     exit(runCaller),
 		"notifysink": exit(runNotifySink),
 		"sql":        exit(runSQL),
+		"documented": exit(runDocumented),
 	})
 }
 
@@ -43,6 +44,10 @@ func exit(run func(args []string) error) func() {
 // TestScripts runs testdata/script: the listing is the specification.
 func TestScripts(t *testing.T) {
 	fixtures := makeFixtures(t)
+	docs, err := filepath.Abs("../../docs")
+	if err != nil {
+		t.Fatal(err)
+	}
 	// The path of a Unix socket has 107 bytes, and the scripts' names are sentences.
 	work, err := os.MkdirTemp("", "tg")
 	if err != nil {
@@ -60,6 +65,7 @@ func TestScripts(t *testing.T) {
 		WorkdirRoot:         work,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("FIXTURES", fixtures)
+			env.Setenv("DOCS", docs)
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // with -race each command would sleep a second at its end
 			env.Setenv("TENANTGATE_CONFIG", "")
 			env.Setenv("TENANTGATE_SOCKET", "")

@@ -2,12 +2,12 @@ package admin
 
 import (
 	"crypto/x509"
-	"net/http"
 	"slices"
 	"time"
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy/enrolment"
 )
 
 // issueCertificate signs and binds in one transaction. The certificate leaves the process only after the commit.
@@ -22,7 +22,7 @@ func issueCertificate(s *Server, c *call) (any, error) {
 	}
 	var answer IssuedCertificate
 	err = s.change(c, identity.ObjectCertificate, "issue", func(tx *identity.Tx) (act, error) {
-		issued, bound, err := s.issue(c, tx, pki.IssueOptions{
+		issued, bound, err := enrolment.Issue(c.Context(), tx, s.CA, pki.IssueOptions{
 			Profile: pki.ClientProfile(), Name: c.name, Request: request, Lifetime: time.Duration(q.Lifetime),
 		})
 		if err != nil {
@@ -33,27 +33,6 @@ func issueCertificate(s *Server, c *call) (any, error) {
 	})
 	c.header.Set("Location", "/v1/certificates/"+answer.Serial)
 	return answer, err
-}
-
-// issue has the CA sign, and binds the certificate to the identity of its name, which must be there and enabled.
-func (s *Server) issue(c *call, tx *identity.Tx, o pki.IssueOptions) (*pki.Issued, identity.Certificate, error) {
-	holder, err := tx.Identity(o.Name)
-	if err != nil {
-		return nil, identity.Certificate{}, err
-	}
-	if holder.Disabled {
-		return nil, identity.Certificate{}, &problem{Status: http.StatusConflict, Code: "disabled",
-			Detail: "identity \"" + o.Name + "\" is disabled and gets no certificate", Hint: "enable the identity first"}
-	}
-	issued, err := s.CA.Issue(c.Context(), tx.SQL(), o)
-	if err != nil {
-		return nil, identity.Certificate{}, err
-	}
-	bound, err := tx.BindCertificate(c.Context(), identity.Certificate{
-		Fingerprint: issued.Fingerprint, Identity: o.Name, Serial: issued.Serial, Subject: issued.Leaf.Subject.String(),
-		NotBefore: issued.Leaf.NotBefore, NotAfter: issued.Leaf.NotAfter,
-	})
-	return issued, bound, err
 }
 
 // listCertificates lists the certificates of identities, by serial number.

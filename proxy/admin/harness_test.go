@@ -97,7 +97,8 @@ func (h *house) server(actor func(*http.Request) (string, error)) *admin.Server 
 			}
 			return h.checks()
 		},
-		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "tenantgate_up 1\n") }),
+		Metrics:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "tenantgate_up 1\n") }),
+		Enrolment: func() string { return "https://enrol.test:8444" },
 	}
 }
 

@@ -26,6 +26,7 @@ func switchIdentity(verb string, turn func(*identity.Tx, context.Context, string
 type removal struct {
 	Cascade bool     `json:"cascade"`
 	Revoked []string `json:"revoked,omitempty"` // serial numbers
+	Tokens  int      `json:"enrolment_tokens_withdrawn,omitempty"`
 }
 
 // removeIdentity removes an identity; its certificates are revoked, in the registry and at the CA.
@@ -52,6 +53,8 @@ func removeIdentity(s *Server, c *call) (any, error) {
 			}
 			done.Revoked = append(done.Revoked, r.Serial)
 		}
-		return act{c.name, done}, nil
+		// Whoever is given the name next must not be enrolled by a token of its former holder.
+		done.Tokens, err = s.CA.WithdrawEnrolmentTokens(c.Context(), tx.SQL(), c.name)
+		return act{c.name, done}, err
 	})
 }

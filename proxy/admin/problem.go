@@ -8,6 +8,7 @@ import (
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy/enrolment"
 	"github.com/tenantgate/tenantgate/proxy/token"
 )
 
@@ -66,6 +67,9 @@ func problemOf(err error) problem {
 	}
 	if e, ok := errors.AsType[*token.KeyError](err); ok {
 		return *invalid("service_key", "service key: "+(&token.KeyError{Shape: e.Shape, Field: e.Field, Problem: e.Problem}).Error(), e.Hint)
+	}
+	if e, ok := errors.AsType[*enrolment.Refusal](err); ok {
+		return problem{Status: e.Status, Code: e.Code, Field: e.Field, Detail: e.Detail, Hint: e.Hint}
 	}
 	if errors.Is(err, pki.ErrNotFound) {
 		return problem{Status: http.StatusNotFound, Code: string(identity.ErrNotFound), Detail: "the CA has issued no certificate with this serial number",

@@ -63,6 +63,10 @@ var endpoints = []endpoint{
 	{"POST", "identities/{name}/revoke", 200, nil, revokeIdentity},
 	{"POST", "ca/revoke", 200, nil, revokeAll},
 	{"GET", "ca/crl", 200, nil, showCRL},
+	{"POST", "identities/{name}/enrolment-tokens", 201, nil, addEnrolmentToken},
+	{"GET", "enrolment-tokens", 200, append([]string{"identity", "state"}, paging...), listEnrolmentTokens},
+	{"GET", "enrolment-tokens/{id}", 200, nil, showEnrolmentToken},
+	{"POST", "enrolment-tokens/{id}/withdraw", 200, nil, withdrawEnrolmentToken},
 
 	{"GET", "changes", 200, paging, listChanges},
 	{"GET", "changes/verify", 200, []string{"head"}, verifyChanges},

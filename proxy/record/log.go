@@ -129,9 +129,14 @@ func (l *Log) Ready() error {
 // the log says so in a line of its own when there is room again. The metrics count it in any case.
 func (l *Log) Append(a *Access) {
 	l.o.Metrics.Observe(a)
+	l.write(a, a.Outcome == Unrecorded)
+}
+
+// write makes a line of a record and puts it into the buffer.
+func (l *Log) write(a *Access, refusal bool) {
 	b := l.lineBuffers.Get().(*[]byte)
 	line := a.AppendLine((*b)[:0])
-	l.put(line, a.Outcome == Unrecorded)
+	l.put(line, refusal)
 	*b = line[:0]
 	l.lineBuffers.Put(b)
 }

@@ -32,6 +32,7 @@ type Metrics struct {
 	connections   prometheus.Gauge
 	cut           *prometheus.CounterVec // outcome
 	switches      *prometheus.CounterVec // tenant, to
+	enrolments    *prometheus.CounterVec // act, result
 
 	handles atomic.Pointer[map[handleKey]*handle] // copied on write, so that Observe reads it without a lock
 
@@ -71,10 +72,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		cut:             counter("connections_cut_total", "Connections that were ended because of what the caller sent on them, by outcome.", "outcome"),
 		switches:        counter("credential_switches_total", "Changes from one credential of an identity to its other one: to the newer, or back to the older.", "tenant", "to"),
 	}
+	m.enrolments = enrolments()
 	empty := make(map[handleKey]*handle)
 	m.handles.Store(&empty)
 	reg.MustRegister(m.requests, m.duration, m.tokenWait, m.tenantDuration, m.bytes, m.tenantResponses, m.retries,
-		m.tokenFetches, m.tokenDuration, m.csrfFetches, m.handshakes, m.connections, m.cut, m.switches, buildInfo())
+		m.tokenFetches, m.tokenDuration, m.csrfFetches, m.handshakes, m.connections, m.cut, m.switches, m.enrolments, buildInfo())
 	return m
 }
 

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+
+	"github.com/tenantgate/tenantgate/proxy/enrolment"
+)
+
+// enrolmentService serves callers who want a certificate, on the enrolment listener.
+type enrolmentService struct {
+	node *node
+	http *http.Server
+}
+
+func newEnrolmentService(n *node) *enrolmentService {
+	server := &enrolment.Server{
+		Registry: n.registry, CA: n.ca, Trust: n.trust.Load, Proxy: n.proxyURL, Record: n.records.AppendEnrolment, Metrics: n.metrics, Logger: n.log,
+	}
+	return &enrolmentService{n, server.HTTP(n.certificate)}
+}
+
+// serve serves the listener until shutdown.
+func (e *enrolmentService) serve(l net.Listener) error {
+	err := e.http.ServeTLS(enrolment.Bound(l), "", "")
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serving enrolment: %w", err)
+}
+
+// shutdown lets requests end until ctx is done and closes the listener.
+func (e *enrolmentService) shutdown(ctx context.Context) {
+	if err := e.http.Shutdown(ctx); err != nil {
+		e.http.Close()
+	}
+}
+
+// enrolmentURL is the address that tokens carry, "" when there is no enrolment listener.
+func (n *node) enrolmentURL() string {
+	if n.front == nil || n.front.enrolment == nil {
+		return ""
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cfg.Enrolment.URL != "" {
+		return n.cfg.Enrolment.URL
+	}
+	return n.cfg.addressed(n.front.enrolment.Addr())
+}
+
+// proxyURL is the address at which callers use their certificates.
+func (n *node) proxyURL() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cfg.Enrolment.ProxyURL != "" {
+		return n.cfg.Enrolment.ProxyURL
+	}
+	return n.cfg.addressed(n.front.callers.Addr())
+}
+
+// addressed is a listener as callers reach it by the first of the server's names.
+func (c *Config) addressed(l net.Addr) string {
+	_, port, err := net.SplitHostPort(l.String())
+	if err != nil || port == "443" {
+		return "https://" + c.ServerNames[0]
+	}
+	return "https://" + net.JoinHostPort(c.ServerNames[0], port)
+}
