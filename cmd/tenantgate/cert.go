@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -39,13 +40,21 @@ func newCertListCommand(p *program) *cobra.Command {
 		Use:   "list",
 		Short: "List certificates",
 		Example: `  tenantgate cert list
-  tenantgate cert list --identity erp --state valid --json`,
+  tenantgate cert list --identity erp --state valid --json
+  tenantgate cert list --admin`,
 		Args: exactArgs(),
 	}
 	cmd.Flags().StringVar(&filter.Identity, "identity", "", "only those of this identity")
 	cmd.Flags().StringVar(&filter.State, "state", "", "only those in this state: valid, expired or revoked")
+	administrators := cmd.Flags().Bool("admin", false, "those of administrators that have not expired, instead")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *administrators && filter != (admin.CertificateFilter{}) {
+			return usageError(cmd, "--admin goes with no other filter")
+		}
 		return p.call(func(c *admin.Client) error {
+			if *administrators {
+				return p.listAdministrators(cmd.Context(), c)
+			}
 			certificates, err := c.Certificates(cmd.Context(), filter)
 			if err != nil {
 				return err
@@ -54,6 +63,21 @@ func newCertListCommand(p *program) *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+func (p *program) listAdministrators(ctx context.Context, c *admin.Client) error {
+	certificates, err := c.Administrators(ctx)
+	if err != nil {
+		return err
+	}
+	return p.show(certificates, func(w io.Writer) {
+		now := time.Now()
+		rows := make([][]string, 0, len(certificates))
+		for _, one := range certificates {
+			rows = append(rows, []string{one.Serial, one.Name, certificateState(&one.Certificate, now), moment(one.NotBefore), moment(one.NotAfter)})
+		}
+		table(w, []string{"SERIAL", "ADMINISTRATOR", "STATE", "NOT BEFORE", "NOT AFTER"}, rows)
+	})
 }
 
 func printCertificates(w io.Writer, certificates []identity.Certificate) {

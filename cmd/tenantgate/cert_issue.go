@@ -27,6 +27,7 @@ type issueFlags struct {
 	alias        string
 	keyType      string
 	lifetime     Duration
+	admin        bool
 }
 
 // store is the key store that is written, "" when it is PEM files.
@@ -72,8 +73,8 @@ func (f *issueFlags) check(cmd *cobra.Command) error {
 func newCertIssueCommand(p *program) *cobra.Command {
 	f := issueFlags{}
 	cmd := &cobra.Command{
-		Use:   "issue IDENTITY (--out DIR | --pkcs12 FILE | --jks FILE)",
-		Short: "Make a key and a certificate for an identity",
+		Use:   "issue IDENTITY (--out DIR | --pkcs12 FILE | --jks FILE) [--admin]",
+		Short: "Make a key and a certificate for an identity, or an administrator",
 		Long: `issue makes the private key here, sends the server a request for it, and writes either
 
   --out DIR       IDENTITY.key (0600), IDENTITY.pem (certificate and intermediate) and ca.pem (the root)
@@ -82,11 +83,15 @@ func newCertIssueCommand(p *program) *cobra.Command {
 
 The key never leaves this machine. Nothing is overwritten. The password comes from --password-file or, at a terminal, is
 asked for. --legacy writes PKCS#12 as SAP JVMs and sapgenpse of the past read it (3DES); its password protects next to
-nothing, so protect the file. Other formats, and trust stores: cert convert.`,
+nothing, so protect the file. Other formats, and trust stores: cert convert.
+
+--admin makes a certificate for an administrator of that name instead, for --server from another machine. It calls no
+tenant. cert list --admin shows them; cert revoke takes one back.`,
 		Example: `  tenantgate cert issue erp --out erp-files
   tenantgate cert issue pi --key-type RSA-2048 --pkcs12 pi.p12 --password-file password --legacy
   tenantgate cert issue pi --jks pi.jks --alias pi-key
-  tenantgate cert issue batch --out . --lifetime 30d`,
+  tenantgate cert issue batch --out . --lifetime 30d
+  tenantgate cert issue anna --admin --out anna`,
 		Args: exactArgs("IDENTITY"),
 	}
 	flags := cmd.Flags()
@@ -98,6 +103,7 @@ nothing, so protect the file. Other formats, and trust stores: cert convert.`,
 	flags.BoolVar(&f.legacy, "legacy", false, "PKCS#12 with 3DES, for old SAP software")
 	flags.StringVar(&f.keyType, "key-type", pki.P256, "P-256, P-384, RSA-2048, RSA-3072, RSA-4096 or Ed25519")
 	durationFlag(cmd, &f.lifetime, "lifetime", "how long it is valid, such as 30d (default 90d, at most 398d)")
+	flags.BoolVar(&f.admin, "admin", false, "for an administrator, and not for an identity")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := f.check(cmd); err != nil {
 			return err
@@ -137,7 +143,11 @@ func (p *program) issueCertificate(cmd *cobra.Command, name string, f *issueFlag
 		if err != nil {
 			return err
 		}
-		issued, err := c.IssueCertificate(ctx, name, admin.CertificateRequest{CSR: csr, Lifetime: identity.Duration(f.lifetime)})
+		issue, holder := c.IssueCertificate, "identity"
+		if f.admin {
+			issue, holder = c.IssueToAdministrator, "administrator"
+		}
+		issued, err := issue(ctx, name, admin.CertificateRequest{CSR: csr, Lifetime: identity.Duration(f.lifetime)})
 		if err != nil {
 			place.undo()
 			return err
@@ -147,7 +157,7 @@ func (p *program) issueCertificate(cmd *cobra.Command, name string, f *issueFlag
 		}
 		p.tellDropped(issued.Dropped)
 		return p.show(issued, func(w io.Writer) {
-			fmt.Fprintf(w, "issued certificate %s for identity %s, valid until %s\n", issued.Serial, name, moment(issued.NotAfter))
+			fmt.Fprintf(w, "issued certificate %s for %s %s, valid until %s\n", issued.Serial, holder, name, moment(issued.NotAfter))
 			for _, file := range files {
 				fmt.Fprintf(w, "wrote %s\n", file)
 			}

@@ -138,6 +138,16 @@ func (c *Client) IssueCertificate(ctx context.Context, name string, r Certificat
 	return do[IssuedCertificate](ctx, c, "POST", address("identities", name, "certificates"), r)
 }
 
+// IssueToAdministrator has a certificate of the admin profile issued.
+func (c *Client) IssueToAdministrator(ctx context.Context, name string, r CertificateRequest) (IssuedCertificate, error) {
+	return do[IssuedCertificate](ctx, c, "POST", address("administrators", name, "certificates"), r)
+}
+
+// Administrators returns the certificates of administrators that have not expired, newest first.
+func (c *Client) Administrators(ctx context.Context) ([]AdministratorCertificate, error) {
+	return do[[]AdministratorCertificate](ctx, c, "GET", address("administrators"), nil)
+}
+
 // RevokeCertificate revokes a certificate for good; see RevocationRequest for the reasons.
 func (c *Client) RevokeCertificate(ctx context.Context, serial, reason string) (identity.Certificate, error) {
 	return do[identity.Certificate](ctx, c, "POST", address("certificates", serial, "revoke"), RevocationRequest{Reason: reason})

@@ -85,7 +85,7 @@ func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
 	doc := readOpenAPI(t)
 	for name, v := range map[string]any{
 		"Tenant": identity.Tenant{}, "Route": identity.Route{}, "Identity": identity.Identity{}, "Credential": admin.Credential{},
-		"Certificate": identity.Certificate{}, "CertificateRequest": admin.CertificateRequest{}, "IssuedCertificate": admin.IssuedCertificate{},
+		"Certificate": identity.Certificate{}, "AdministratorCertificate": admin.AdministratorCertificate{}, "CertificateRequest": admin.CertificateRequest{}, "IssuedCertificate": admin.IssuedCertificate{},
 		"EnrolmentTokenRequest": admin.EnrolmentTokenRequest{}, "EnrolmentToken": admin.EnrolmentToken{}, "NewEnrolmentToken": admin.NewEnrolmentToken{},
 		"CredentialRequest": admin.CredentialRequest{}, "RevocationRequest": admin.RevocationRequest{}, "Revocations": admin.Revocations{},
 		"RevocationList": admin.RevocationList{}, "Change": record.Change{}, "Report": record.Report{},

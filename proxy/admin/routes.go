@@ -59,6 +59,8 @@ var endpoints = []endpoint{
 	{"GET", "certificates", 200, append([]string{"identity", "state"}, paging...), listCertificates},
 	{"GET", "certificates/{serial}", 200, nil, showCertificate},
 	{"POST", "certificates/{serial}/revoke", 200, nil, revokeCertificate},
+	{"GET", "administrators", 200, nil, listAdministrators},
+	{"POST", "administrators/{name}/certificates", 201, nil, issueToAdministrator},
 
 	{"POST", "identities/{name}/revoke", 200, nil, revokeIdentity},
 	{"POST", "ca/revoke", 200, nil, revokeAll},
