@@ -154,14 +154,17 @@ func (x *exchange) copyBody(l *link) error {
 	return nil
 }
 
-// breakOff ends an answer that has begun.
+// breakOff ends an answer that has begun. The upload must have ended: where the caller has broken it off, or made it too slow, the rest is what came of that.
 func (x *exchange) breakOff(err error) {
 	a := &x.access
+	uploaded, why, callers := x.upload.failure()
 	switch o, cause, ok := x.interrupted(); {
 	case isCallerError(err) && isTimeout(err) && (!ok || o == record.CallerGone):
 		a.Outcome, a.Cause = record.SlowCaller, "the caller did not take the answer in time"
 	case ok:
 		a.Outcome, a.Cause = o, cause
+	case callers:
+		a.Outcome, a.Cause = uploaded, why
 	case isCallerError(err):
 		a.Outcome, a.Cause = record.CallerGone, "writing the answer: "+err.Error()
 	case isTimeout(err):
