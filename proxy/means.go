@@ -233,6 +233,9 @@ func (x *exchange) shut(err error, sent bool) bool {
 	if x.pair == nil || x.ended.Load() != nil || x.decision.Route.Tenant.ClientCertificate != identity.ShowCredential {
 		return false
 	}
+	if sent && (isTimeout(err) || err == errInterrupted) {
+		return false // a flow that is slow, or a body that broke off: whoever takes no certificate says so
+	}
 	cause := "the tenant takes no connection that shows its certificate: " + err.Error()
 	if !sent || idempotent(x.req.Method) && x.upload.replayable() {
 		return x.giveWay(cause, token.Token{})
