@@ -403,6 +403,30 @@ func TestATenantOfHTTP2GetsTheFieldsOfHTTP2(t *testing.T) {
 	}
 }
 
+// A fetch of a CSRF token says of the way to the tenant what the change behind it says.
+func TestAFetchOverHTTP2NamesTheScheme(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	f := g.addFramed(func(c *framedConn) {
+		for stream := c.next(); stream != 0; stream = c.next() {
+			c.head(stream, true, ":status", "200", "x-csrf-token", "of-the-session")
+		}
+	})
+	g.addRoute(identity.Route{Name: "guarded", Path: "/guarded/*", Tenant: "raw", Role: "orders.send", CSRF: identity.CSRFOn})
+	if a := g.issue("orders").post("/guarded/1", "x"); a.status != 200 {
+		t.Errorf("got %+v", a)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.fields) != 2 || f.fields[0]["x-csrf-token"] != "Fetch" || f.fields[1]["x-csrf-token"] != "of-the-session" {
+		t.Fatalf("got %v", f.fields)
+	}
+	for _, fields := range f.fields {
+		if fields[":scheme"] != "http" {
+			t.Errorf("got %v", fields)
+		}
+	}
+}
+
 // A caller that waits to be asked for its body is asked when the tenant asks, and told the answer when that comes instead.
 func TestATenantOfHTTP2IsAskedWhetherItWantsTheBody(t *testing.T) {
 	g := newGate(t, proxy.Limits{})
