@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -195,6 +197,58 @@ func TestATenantThatDoesNotTakeTheNewCertificateIsShownTheOldOne(t *testing.T) {
 			}
 			if n := len(switched); n != 0 {
 				t.Errorf("%d more switches", n)
+			}
+		})
+	}
+}
+
+// What a caller or a flow does wrong says nothing about the certificate that was shown.
+func TestABodyThatBreaksOffOrASlowFlowSaysNothingAboutACertificate(t *testing.T) {
+	for name, call := range map[string]func(*client) answer{
+		"a body that breaks off": func(c *client) answer {
+			half, w := io.Pipe()
+			go w.Write([]byte("half"))
+			q, err := http.NewRequest("POST", "https://localhost/at/shown", half)
+			must(c.gate.tb, err)
+			q.ContentLength = 8
+			return c.send(q)
+		},
+		"a slow flow": func(c *client) answer { return c.post("/at/shown", "x", "X-Slow", "yes") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			switched := make(chan proxy.CredentialSwitch, 10)
+			limits := proxy.Limits{BodyIdleTimeout: 300 * time.Millisecond}
+			g := newGate(t, limits, func(c *proxy.Config) { c.Switched = func(s proxy.CredentialSwitch) { switched <- s } })
+			p := newShownPlace(t, g)
+			serve := p.Config.Handler
+			p.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				io.Copy(io.Discard, r.Body)
+				if r.Header.Get("X-Slow") != "" {
+					<-r.Context().Done()
+				}
+				serve.ServeHTTP(w, r)
+			})
+			g.change(func(tx *identity.Tx) error {
+				_, err := tx.SetRoute(t.Context(), identity.Route{Name: "at-shown", Path: "/at/shown", Tenant: "shown", Role: "both",
+					ResponseTimeout: identity.Duration(600 * time.Millisecond)})
+				return err
+			})
+			first, _ := g.addCertificateCredential("orders", "shown")
+			c := g.issue("orders")
+			if a := c.get("/at/shown"); a.status != 200 {
+				t.Fatalf("got %+v", a)
+			}
+			second, _ := g.addCertificateCredential("orders", "shown")
+			if s := <-switched; s.To != second || s.From != first {
+				t.Fatalf("switched to %+v", s)
+			}
+			for range 2 {
+				if a := call(c); a.status == 200 {
+					t.Errorf("got %+v", a)
+				}
+			}
+			if len(switched) != 0 {
+				t.Errorf("switched to %+v", <-switched)
 			}
 		})
 	}

@@ -48,7 +48,11 @@ func (f *csrfFetch) askH2(ctx context.Context, c *h2conn) (*session, *csrfError)
 			addCopy(h, field.Name, field.Value)
 		}
 	}
-	req := &http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: f.fields.Get("Host"), Opaque: f.target}, Host: f.fields.Get("Host"),
+	scheme := "https"
+	if f.pool.tls == nil {
+		scheme = "http"
+	}
+	req := &http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: scheme, Host: f.fields.Get("Host"), Opaque: f.target}, Host: f.fields.Get("Host"),
 		Proto: "HTTP/2.0", ProtoMajor: 2, Header: h}
 	resp, err := c.http.RoundTrip(req.WithContext(ctx))
 	if err != nil {

@@ -40,7 +40,7 @@ func (x *exchange) forward() {
 		}
 		if x.guarded() {
 			if err := x.protect(tok); err != nil {
-				if err.status == http.StatusUnauthorized && !a.Retried && x.disputed(err.status, tok) {
+				if !a.Retried && x.shutOut(err.status, tok) {
 					a.Retried = true
 					continue
 				}

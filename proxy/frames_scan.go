@@ -24,6 +24,7 @@ var frameNames = [...]string{
 }
 
 const (
+	flagAck        = 0x1 // of SETTINGS
 	flagEndStream  = 0x1
 	flagEndHeaders = 0x4
 	flagPadded     = 0x8

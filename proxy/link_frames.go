@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -20,10 +21,14 @@ type tenantFrames struct {
 	heard  atomic.Int64 // when the tenant last sent something, in nanoseconds since 1970
 	in     frameScanner
 	out    frameScanner
+
+	settled chan struct{} // closed when net/http has taken in the tenant's first settings, or the connection has ended
+	settle  func()
 }
 
 func newTenantFrames(c net.Conn) *tenantFrames {
-	f := &tenantFrames{socket: newSocket(c), filled: time.Now().UnixNano()}
+	f := &tenantFrames{socket: newSocket(c), filled: time.Now().UnixNano(), settled: make(chan struct{})}
+	f.settle = sync.OnceFunc(func() { close(f.settled) })
 	f.out.left = prefaceOctets
 	f.budget.Store(tenantBudget)
 	return f
@@ -109,6 +114,10 @@ func (f *tenantFrames) Write(p []byte) (int, error) {
 			f.earn(earnAnswer)
 		case frameData:
 			f.earn(earnTenantAnswer)
+		case frameSettings:
+			if f.out.flags()&flagAck != 0 {
+				f.settle()
+			}
 		}
 	}
 	if f.tls == nil {
@@ -122,6 +131,7 @@ func (f *tenantFrames) Write(p []byte) (int, error) {
 
 // Close implements net.Conn for net/http. It takes a moment at most.
 func (f *tenantFrames) Close() error {
+	f.settle()
 	if f.tls == nil {
 		return f.socket.Close()
 	}

@@ -27,6 +27,7 @@ type h2conn struct {
 	ageing                  // made is fixed; since is when it last had no streams
 
 	streams int  // in use, and those that are held for whoever has waited for the connection
+	begun   bool // a stream was taken
 	spoiled bool // it takes no more streams
 
 	carried atomic.Bool // it has carried a stream
@@ -110,6 +111,10 @@ func (p *pool) another(ctx context.Context, take bool) (*h2conn, error) {
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
+	took := false
+	if err == nil && take {
+		took, err = d.conn.takeSettled(ctx)
+	}
 	p.idleMu.Lock()
 	d.waiting--
 	c := d.conn // nil until done
@@ -117,7 +122,7 @@ func (p *pool) another(ctx context.Context, take bool) (*h2conn, error) {
 	switch {
 	case err != nil:
 		c = nil
-	case take && !c.take():
+	case take && !took:
 		if c.streams == 1 { // nobody has one
 			err = errNoStream
 		}
@@ -221,12 +226,51 @@ func (c *h2conn) usable() bool {
 	return !c.spoiled && c.streams < maxTenantStreams && c.http.Available() > 0
 }
 
-// take takes a stream, if there is one.
+// settled reports whether it is known how many streams the tenant allows.
+func (c *h2conn) settled() bool {
+	select {
+	case <-c.frames.settled:
+		return true
+	default:
+		return false
+	}
+}
+
+// settleTimeout is how long the tenant may take to say that.
+const settleTimeout = time.Second
+
+// takeSettled is take for those who have waited for the connection. The first of them does not wait any longer; with the others, net/http would hold back what the
+// tenant turns out not to allow.
+func (c *h2conn) takeSettled(ctx context.Context) (took bool, err error) {
+	try := func() bool {
+		c.pool.idleMu.Lock()
+		defer c.pool.idleMu.Unlock()
+		return c.take()
+	}
+	if try() {
+		return true, nil
+	}
+	soon := time.NewTimer(settleTimeout)
+	defer soon.Stop()
+	select {
+	case <-c.frames.settled:
+	case <-soon.C:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	return try(), nil
+}
+
+// take takes a stream, if there is one. Of a connection whose tenant has yet to say how many it allows there is one.
 func (c *h2conn) take() bool {
+	if c.begun && !c.settled() {
+		return false
+	}
 	if c.spoiled || c.streams >= maxTenantStreams || c.streams == 0 && c.frames.state() != socketOpen || c.http.Reserve() != nil {
 		return false
 	}
 	c.streams++
+	c.begun = true
 	return true
 }
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -163,6 +164,45 @@ func TestOnlyWhatATenantOfHTTP2HasNotLookedAtIsSentAgain(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// However a tenant combines its reasons for not having executed a change, it is sent six times at most: once, once more after a 401, once more with a CSRF token,
+// and each of these again when the stream was refused.
+func TestWhatWasNotExecutedIsSentSixTimesAtMost(t *testing.T) {
+	for name, wishes := range map[string][]string{
+		"401 first":              {"refused", "401", "refused", "required", "refused", "401"},
+		"401 last":               {"refused", "required", "refused", "401", "refused", "401"},
+		"the token is not taken": {"refused", "required", "refused", "401", "refused", "required"},
+		"refused twice":          {"refused", "401", "refused", "required", "refused", "refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGate(t, proxy.Limits{})
+			var changes atomic.Int32
+			f := g.addFramed(func(c *framedConn) {
+				for stream := c.next(); stream != 0; stream = c.next() {
+					if all := c.tenant.seen(); strings.HasPrefix(all[len(all)-1], "GET") {
+						c.head(stream, true, ":status", "200", "x-csrf-token", "of-the-session")
+						continue
+					}
+					n := int(changes.Add(1))
+					switch wish := wishes[min(n, len(wishes))-1]; wish {
+					case "refused":
+						c.WriteRSTStream(stream, http2.ErrCodeRefusedStream)
+					case "required":
+						c.head(stream, true, ":status", "403", "x-csrf-token", "required")
+					default:
+						c.head(stream, true, ":status", wish)
+					}
+				}
+			})
+			g.addRoute(identity.Route{Name: "guarded", Path: "/guarded/*", Tenant: "raw", Role: "orders.send", CSRF: identity.CSRFAuto})
+			a := g.issue("orders").post("/guarded/1", "x")
+			want := map[string]int{"401": 401, "required": 403, "refused": 502}[wishes[len(wishes)-1]]
+			if a.status != want || changes.Load() != int32(len(wishes)) {
+				t.Errorf("got %+v, sent %d times: %v", a, changes.Load(), f.seen())
+			}
+		})
 	}
 }
 
@@ -400,6 +440,30 @@ func TestATenantOfHTTP2GetsTheFieldsOfHTTP2(t *testing.T) {
 	}
 	if third := f.fields[2]; third["te"] != "trailers" {
 		t.Errorf("got %v", third)
+	}
+}
+
+// A fetch of a CSRF token says of the way to the tenant what the change behind it says.
+func TestAFetchOverHTTP2NamesTheScheme(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	f := g.addFramed(func(c *framedConn) {
+		for stream := c.next(); stream != 0; stream = c.next() {
+			c.head(stream, true, ":status", "200", "x-csrf-token", "of-the-session")
+		}
+	})
+	g.addRoute(identity.Route{Name: "guarded", Path: "/guarded/*", Tenant: "raw", Role: "orders.send", CSRF: identity.CSRFOn})
+	if a := g.issue("orders").post("/guarded/1", "x"); a.status != 200 {
+		t.Errorf("got %+v", a)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.fields) != 2 || f.fields[0]["x-csrf-token"] != "Fetch" || f.fields[1]["x-csrf-token"] != "of-the-session" {
+		t.Fatalf("got %v", f.fields)
+	}
+	for _, fields := range f.fields {
+		if fields[":scheme"] != "http" {
+			t.Errorf("got %v", fields)
+		}
 	}
 }
 

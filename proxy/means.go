@@ -183,7 +183,7 @@ func (x *exchange) disputed(status int, tok token.Token) bool {
 
 // tried judges the refusal of a credential that the tenant has never taken.
 func (x *exchange) tried(status int, tok token.Token) bool {
-	cause := "the tenant answers " + strconv.Itoa(status) + " to its tokens"
+	cause := refusal(status)
 	if status == http.StatusForbidden && !idempotent(x.req.Method) { // it must not be sent again to find out
 		if m, err := x.rival(); err == nil && x.willing(m) {
 			x.server.preferences.reject(x.pair, cause)
@@ -191,6 +191,22 @@ func (x *exchange) tried(status int, tok token.Token) bool {
 		return false
 	}
 	return x.giveWay(cause, tok) || status == http.StatusUnauthorized && x.means.source.Reject(tok)
+}
+
+// shutOut judges the credential by the answer to a fetch of a CSRF token, and reports whether to begin again: with a new token, or with the other credential when
+// the tenant has never taken this one. Of the request itself nothing was sent.
+func (x *exchange) shutOut(status int, tok token.Token) bool {
+	switch status {
+	case http.StatusUnauthorized:
+		return x.disputed(status, tok)
+	case http.StatusForbidden:
+		return x.giveWay(refusal(status), tok)
+	}
+	return false
+}
+
+func refusal(status int) string {
+	return "the tenant answers " + strconv.Itoa(status) + " to its tokens"
 }
 
 // giveWay turns a request over to the other credential, if the tenant has never taken this one and a token of the other one is at hand. The request must be one
@@ -216,6 +232,9 @@ func (x *exchange) giveWay(cause string, tok token.Token) bool {
 func (x *exchange) shut(err error, sent bool) bool {
 	if x.pair == nil || x.ended.Load() != nil || x.decision.Route.Tenant.ClientCertificate != identity.ShowCredential {
 		return false
+	}
+	if sent && (isTimeout(err) || err == errInterrupted) {
+		return false // a flow that is slow, or a body that broke off: whoever takes no certificate says so
 	}
 	cause := "the tenant takes no connection that shows its certificate: " + err.Error()
 	if !sent || idempotent(x.req.Method) && x.upload.replayable() {

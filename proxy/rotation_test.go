@@ -503,6 +503,34 @@ func TestAForbiddenPostIsNotSentAgain(t *testing.T) {
 	}
 }
 
+// A fetch of a CSRF token is no change: when it is forbidden to the new credential, the change itself goes with the old one, once.
+func TestAForbiddenCSRFFetchGivesWayToTheOldCredential(t *testing.T) {
+	r := newRotation(t, &token.Engine{}, tenantsim.Switches{})
+	r.addRoute(identity.Route{Name: "guarded", Path: "/http/guarded/*", Tenant: "acme", Role: "orders.send", CSRF: identity.CSRFOn})
+	first := r.registry.Snapshot().Credentials("orders", "acme")[0].ID
+	r.caller.get("/http/orders/1")
+	var changes atomic.Int64
+	r.tenant.answer(func(w http.ResponseWriter, q *http.Request) {
+		who := w.Header().Get("X-Client")
+		switch {
+		case who == "sb-new":
+			w.WriteHeader(http.StatusForbidden)
+		case q.Method == http.MethodGet:
+			w.Header().Set("X-CSRF-Token", "csrf-of-"+who)
+		case q.Header.Get("X-CSRF-Token") == "csrf-of-"+who:
+			changes.Add(1)
+		}
+	})
+	second := r.add(identity.Credential{Tenant: "acme", ClientID: "sb-new"}, "secret-of-new")
+	r.wantSwitch(1, second, first, false, "worked")
+	for n := range int64(3) {
+		if a := r.caller.post("/http/guarded/1", "x"); a.status != 200 || a.header.Get("X-Client") != "sb-orders" || changes.Load() != n+1 {
+			t.Errorf("got %+v, executed %d times", a, changes.Load())
+		}
+	}
+	r.wantSwitch(2, first, second, true, "403")
+}
+
 // A flow that says 401 of its own says nothing about a credential.
 func TestAFlowsOwnRefusalSwitchesNothing(t *testing.T) {
 	r := newRotation(t, &token.Engine{}, tenantsim.Switches{})

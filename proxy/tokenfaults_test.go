@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"crypto/tls"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
@@ -200,4 +201,59 @@ func fetches(t *testing.T, registry *prometheus.Registry, result string) (n floa
 		}
 	}
 	return n
+}
+
+// What a route once asked for, and got an error for, is no concern of the credential's when the route is mended.
+func TestAMendedRouteLeavesNoErrorBehind(t *testing.T) {
+	g := newGate(t, proxy.Limits{})
+	s := faultyTokens(t, g, func(w http.ResponseWriter, r *http.Request) {
+		if r.PostFormValue("resource") == "wrong" {
+			reply(400, `{"error":"invalid_target"}`, "Content-Type", "application/json")(w, r)
+			return
+		}
+		tok := "t-of-sb-faulty"
+		g.tenant.mu.Lock()
+		g.tenant.valid[tok] = "sb-faulty"
+		g.tenant.mu.Unlock()
+		reply(200, `{"access_token":"`+tok+`","token_type":"bearer","expires_in":3600}`, "Content-Type", "application/json")(w, r)
+	})
+	g.change(func(tx *identity.Tx) error {
+		tenant, err := tx.Tenant("acme")
+		if err != nil {
+			return err
+		}
+		tenant.CABundle += string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+		_, err = tx.SetTenant(t.Context(), tenant)
+		return err
+	})
+	c := g.withTokensOf("faulty", s.URL, "")
+	state := func(resource string, status int) proxy.CredentialState {
+		g.change(func(tx *identity.Tx) error {
+			route, err := tx.Route("orders")
+			if err != nil {
+				return err
+			}
+			if route.TokenParameters = ""; resource != "" {
+				route.TokenParameters = identity.NewTokenParameters(map[string][]string{"resource": {resource}})
+			}
+			_, err = tx.SetRoute(t.Context(), route)
+			return err
+		})
+		if a := c.get("/http/orders/1"); a.status != status {
+			t.Errorf("with resource %q: got %+v", resource, a)
+		}
+		return g.server.CredentialStates(g.registry.Snapshot().Credentials("faulty", "acme"))[0]
+	}
+	if st := state("right", 200); st.Error != "" || st.State != "preferred" {
+		t.Errorf("got %+v", st)
+	}
+	if st := state("wrong", 502); st.Error == "" {
+		t.Errorf("got %+v", st)
+	}
+	if st := state("right", 200); st.Error != "" || st.State != "preferred" {
+		t.Errorf("got %+v", st)
+	}
+	if all := g.tokens.States(); len(all) != 1 {
+		t.Errorf("got %+v", all)
+	}
 }

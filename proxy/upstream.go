@@ -106,6 +106,11 @@ func (u *upstreams) forget(now *identity.Snapshot, changed identity.Changed) {
 		return
 	}
 	u.retain(now)
+	asked := func(string, string, string) bool { return true }
+	if changed.All || len(changed.Tenants) > 0 || len(changed.Routes) > 0 {
+		asked = wanted(now)
+		defer func() { u.tokens.Retire(asked) }() // behind the pools, which hand them out
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	m := u.pools.Load()
@@ -118,7 +123,7 @@ func (u *upstreams) forget(now *identity.Snapshot, changed identity.Changed) {
 			p.close()
 			continue
 		}
-		p.forgetSources(now)
+		p.forgetSources(now, asked)
 		p.guards.forget(now)
 		next[key] = p
 	}
@@ -336,8 +341,8 @@ func (p *pool) credential(c *identity.Credential, scope string, parameters ident
 	return tc, nil
 }
 
-// forgetSources lets go of sources whose credential is gone.
-func (p *pool) forgetSources(now *identity.Snapshot) {
+// forgetSources lets go of sources whose credential is gone, or of which no request asks any more.
+func (p *pool) forgetSources(now *identity.Snapshot, asked func(credentialID, scope, parameters string) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.sources.Load()
@@ -346,8 +351,8 @@ func (p *pool) forgetSources(now *identity.Snapshot) {
 	}
 	next := maps.Clone(*m)
 	maps.DeleteFunc(next, func(k sourceKey, _ *token.Source) bool {
-		_, ok := now.Credential(k.credential)
-		return !ok
+		c, ok := now.Credential(k.credential)
+		return !ok || !asked(c.ID, k.scope, string(p.parameters(c, k.parameters)))
 	})
 	p.sources.Store(&next)
 }

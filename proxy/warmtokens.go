@@ -23,6 +23,43 @@ func (u *upstreams) retain(now *identity.Snapshot) {
 	})
 }
 
+// asks is what tokens are asked for with a credential.
+type asks struct{ scope, parameters string }
+
+// wanted tells for what tokens requests may ask as the registry now is.
+func wanted(now *identity.Snapshot) func(credentialID, scope, parameters string) bool {
+	routes := map[string][]*identity.Route{}
+	for _, r := range now.Routes() {
+		routes[r.Tenant] = append(routes[r.Tenant], r)
+	}
+	type kind struct { // credentials that agree in this ask for the same
+		tenant string
+		own    asks
+	}
+	known := map[kind]map[asks]bool{}
+	return func(credentialID, scope, parameters string) bool {
+		c, ok := now.Credential(credentialID)
+		if !ok {
+			return false
+		}
+		k := kind{c.Tenant, asks{c.Scope, string(c.TokenParameters)}}
+		all := known[k]
+		if all == nil {
+			t, ok := now.Tenant(c.Tenant)
+			if !ok {
+				return false
+			}
+			all = map[asks]bool{}
+			p := &pool{tenant: t}
+			for _, r := range append([]*identity.Route{{}}, routes[c.Tenant]...) { // a check, and a first try, may be for no route
+				all[asks{p.scope(c, r.Scope), string(p.parameters(c, r.TokenParameters))}] = true
+			}
+			known[k] = all
+		}
+		return all[asks{scope, parameters}]
+	}
+}
+
 // find returns the source of a credential as a request with that scope and those parameters would use it, nil if none would.
 func (u *upstreams) find(credentialID, scope, parameters string) *token.Source {
 	now := u.now()

@@ -15,6 +15,8 @@ type Way struct {
 	Address string
 	// TLS is how the tenant is spoken with; nil means a tenant on loopback that is spoken with in the clear.
 	TLS *tls.Config
+	// HTTP2 says that the tenant is spoken with by HTTP/2 and nothing else.
+	HTTP2 bool
 	// Dial connects to the tenant, through the HTTP proxy where it has one.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Via is the URL of that proxy, "" for none.
@@ -31,7 +33,7 @@ func (s *Server) Way(t *identity.Tenant, c *identity.Credential, route *identity
 		return Way{}, err
 	}
 	defer p.shut()
-	w := Way{Address: p.address, Dial: p.reach, Via: t.HTTPProxy}
+	w := Way{Address: p.address, HTTP2: p.http2(), Dial: p.reach, Via: t.HTTPProxy}
 	if c != nil {
 		if shownCertificate(t, c) != "" {
 			if err := p.show(c); err != nil {

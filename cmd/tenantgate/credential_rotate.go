@@ -32,6 +32,9 @@ Then both stay, the old one is used on, and the new one is tried again: after a 
 server refused it, because some lock a client after five wrong tries. In a cluster it is the node that answers
 that has been watched.
 
+With --keyless the vendor cannot know the new key yet: rotate ends with the new credential refused. Register what
+credential show prints; then the new one comes into use by itself, when it is tried again.
+
 --remove-old waits, where the identity is calling just now, until the tenant has taken a token of the new one.
 
 Certificates at SAP: with "Pin Certificate" off, XSUAA rejects the older certificate of the same subject as soon as
@@ -95,6 +98,9 @@ func (r *rotation) run(ctx context.Context, timeout time.Duration, show func(any
 		return err
 	}
 	fmt.Fprintf(r.progress, "added credential %s; %s is used until it has worked\n", added.ID, old.ID)
+	if added.Keyless {
+		fmt.Fprintf(r.progress, "next: tenantgate credential show %s   # what to register at the vendor\n", added.ID)
+	}
 	result := rotationResult{Credential: added, Old: old}
 	end := time.Now().Add(timeout)
 	failure := r.await(ctx, &result.Credential, end, func(u *admin.CredentialUse) bool { return u.InUse && u.State == "preferred" })

@@ -80,6 +80,8 @@ type Way struct {
 	Address string
 	// TLS is how the tenant is spoken with; nil is in the clear, on loopback.
 	TLS *tls.Config
+	// HTTP2 says that calls speak HTTP/2, and fail where the tenant does not.
+	HTTP2 bool
 	// Dial connects to the tenant.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Via is the URL of the HTTP proxy in between, "" for none.

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"slices"
 	"strings"
 	"time"
 )
@@ -71,6 +70,10 @@ func (w *Way) shake(ctx context.Context, conn net.Conn, t *trail) []Step {
 		t.shaken(tls.ConnectionState{}, err)
 	}
 	steps := t.handshake(StepTenantTLS, showed, "show it the credential's certificate: tenant set NAME --client-certificate credential")
+	if agreed := client.ConnectionState().NegotiatedProtocol; w.HTTP2 && (noProtocol(err) || err == nil && agreed != alpnHTTP2) {
+		return append(steps[:len(steps)-1], Step{Name: StepTenantTLS, State: Fail, Detail: "the tenant does not choose HTTP/2 (ALPN h2), which is what its protocol says",
+			Hint: "where it speaks HTTP/1.1 only: tenant set NAME --protocol http1; a proxy that looks into TLS may be in between"})
+	}
 	if asked && err == nil {
 		last := &steps[len(steps)-1]
 		if showed {
@@ -80,6 +83,15 @@ func (w *Way) shake(ctx context.Context, conn net.Conn, t *trail) []Step {
 		}
 	}
 	return steps
+}
+
+const alpnHTTP2 = "h2"
+
+// noProtocol reports whether a server ended the handshake because it speaks none of the protocols that it was offered (RFC 7301, section 3.2). Of that alert
+// crypto/tls shows its text only.
+func noProtocol(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error" && strings.HasSuffix(op.Err.Error(), "no application protocol")
 }
 
 // Probe is a request to the tenant.
@@ -100,7 +112,10 @@ func (w *Way) probe(ctx context.Context, p *Probe, authorization string) Step {
 	}
 	request.Header.Set("Authorization", authorization)
 	transport := &http.Transport{DialContext: w.Dial, TLSClientConfig: w.TLS.Clone(), DisableKeepAlives: true, DisableCompression: true,
-		MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: w.TLS != nil && slices.Contains(w.TLS.NextProtos, "h2")}
+		MaxResponseHeaderBytes: 64 << 10, Protocols: new(http.Protocols)}
+	transport.Protocols.SetHTTP1(!w.HTTP2)
+	transport.Protocols.SetHTTP2(w.HTTP2)
+	transport.Protocols.SetUnencryptedHTTP2(w.HTTP2)
 	defer transport.CloseIdleConnections()
 	began := time.Now()
 	response, err := transport.RoundTrip(request) // not a Client: redirects are told, and not followed with a token

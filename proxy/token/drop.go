@@ -1,6 +1,9 @@
 package token
 
-import "maps"
+import (
+	"maps"
+	"time"
+)
 
 // Drop forgets all tokens of the credential, cancels what is under way for it and makes its sources refuse with
 // [ErrDropped]. It is called when a credential is changed, removed, or its identity disabled. It returns at once.
@@ -29,6 +32,41 @@ func (e *Engine) Retain(keep func(credentialID string) bool) {
 	e.mu.RUnlock()
 	if len(gone) > 0 {
 		e.drop(gone)
+	}
+}
+
+// Retire lets go of the sources that wanted does not know, because nothing asks for their scope and parameters any more: they are neither refreshed nor stored
+// nor told of. Whoever still holds one gets tokens of it as before.
+func (e *Engine) Retire(wanted func(credentialID, scope, parameters string) bool) {
+	var retired []*Source
+	e.mu.Lock()
+	used := map[*client]bool{}
+	for key, s := range e.sources {
+		if wanted(key.id, key.scope, key.parameters) {
+			used[s.client] = true
+			continue
+		}
+		retired = append(retired, s)
+		delete(e.sources, key)
+	}
+	for _, s := range retired {
+		if own := (clientKey{s.cred.ID, s.host}); e.clients[own] == s.client && !used[s.client] {
+			e.forgetClient(own)
+		}
+	}
+	e.mu.Unlock()
+	for _, s := range retired {
+		s.retire()
+	}
+}
+
+// retire has the source refreshed and stored no more.
+func (s *Source) retire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retired.Store(true)
+	if s.e.store != nil {
+		s.e.store.row(s.key(), rowChange{kind: removeRow, until: time.Now()})
 	}
 }
 

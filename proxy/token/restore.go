@@ -122,7 +122,7 @@ func (s *Source) adopt(r recalled) {
 
 // save has the token at hand stored. s.mu is held, so that saving and forgetting come in the order in which they happen.
 func (s *Source) save(h *held) {
-	if s.e.store == nil {
+	if s.e.store == nil || s.retired.Load() {
 		return
 	}
 	used := s.lastUse.Load()
@@ -134,7 +134,7 @@ func (s *Source) save(h *held) {
 
 // unsave has the stored token forgotten: the tenant refused it, or it has ended. s.mu is held.
 func (s *Source) unsave(h *held, now instant) {
-	if s.e.store == nil {
+	if s.e.store == nil || s.retired.Load() { // then that row is another source's, if it is there
 		return
 	}
 	kind := removeRow

@@ -22,6 +22,7 @@ type Source struct {
 	lastUse atomic.Int64         // instant of the last call, to the minute
 
 	storedUse atomic.Int64 // the last use that was stored
+	retired   atomic.Bool  // it is for those who hold it, and nobody else
 
 	ctx    context.Context // ends when the source is dropped
 	cancel context.CancelFunc
@@ -85,7 +86,9 @@ func newSource(e *Engine, c Credential, cl *client) *Source {
 func (s *Source) now() instant           { return time.Since(s.base) }
 func (s *Source) at(i instant) time.Time { return s.base.Add(i) }
 func (h *held) good(now instant) bool    { return h != nil && now < h.usable }
-func (s *Source) warm(now instant) bool  { return now-instant(s.lastUse.Load()) <= s.e.keepWarm() }
+func (s *Source) warm(now instant) bool {
+	return !s.retired.Load() && now-instant(s.lastUse.Load()) <= s.e.keepWarm()
+}
 
 // Token returns the token at hand or, when there is none that is valid, the one that a single request for all waiting
 // callers brings. Its error is an [*Error]. The context bounds this caller's wait only: the request goes on for the others
