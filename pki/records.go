@@ -105,11 +105,12 @@ func (ca *CA) Revoke(ctx context.Context, tx *sql.Tx, serial, reason string, at 
 	return revoke(ctx, tx, serial, reason, at)
 }
 
-// RevokeAll records in tx that everything the CA has signed for callers and administrators, and that has neither expired nor been revoked by then, is
-// revoked from at on. It returns the records as they are now, by name, without DER. Certificates of our own listeners stay: nobody shows them to us.
-func (ca *CA) RevokeAll(ctx context.Context, tx *sql.Tx, reason string, at time.Time) ([]Record, error) {
+// RevokeAll records in tx that everything the CA has signed for callers and administrators, that has not been revoked by then and has not ended more than
+// grace before, is revoked from at on: for so long an expired certificate can still be renewed. It returns the records as they are now, by name, without DER. Certificates of our own listeners stay: nobody shows them to us.
+func (ca *CA) RevokeAll(ctx context.Context, tx *sql.Tx, reason string, at time.Time, grace time.Duration) ([]Record, error) {
+	ended := at.Add(-grace).UnixMicro()
 	rows, err := tx.QueryContext(ctx, `SELECT `+recordColumns+` FROM pki_certificates
-		WHERE revoked_at = 0 AND not_after > $1 AND profile IN ('client', 'admin') ORDER BY profile DESC, name, serial`, at.UnixMicro())
+		WHERE revoked_at = 0 AND not_after > $1 AND profile IN ('client', 'admin') ORDER BY profile DESC, name, serial`, ended)
 	if err != nil {
 		return nil, fmt.Errorf("revoking all certificates: %w", err)
 	}
@@ -126,13 +127,13 @@ func (ca *CA) RevokeAll(ctx context.Context, tx *sql.Tx, reason string, at time.
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("revoking all certificates: %w", err)
 	}
-	for _, statement := range []string{
-		`UPDATE pki_certificates SET revoked_at = $1, revocation_reason = $2 WHERE revoked_at = 0 AND not_after > $1 AND profile IN ('client', 'admin')`,
-		`UPDATE pki_crls SET stale = 1 WHERE issuer IN (SELECT issuer FROM pki_certificates WHERE revoked_at = $1 AND revocation_reason = $2)`,
-	} {
-		if _, err := tx.ExecContext(ctx, statement, at.UnixMicro(), reason); err != nil {
-			return nil, fmt.Errorf("revoking all certificates: %w", err)
-		}
+	_, err = tx.ExecContext(ctx, `UPDATE pki_certificates SET revoked_at = $1, revocation_reason = $2
+		WHERE revoked_at = 0 AND not_after > $3 AND profile IN ('client', 'admin')`, at.UnixMicro(), reason, ended)
+	if err == nil {
+		_, err = tx.ExecContext(ctx, `UPDATE pki_crls SET stale = 1 WHERE issuer IN (SELECT issuer FROM pki_certificates WHERE revoked_at = $1)`, at.UnixMicro())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("revoking all certificates: %w", err)
 	}
 	return all, nil
 }

@@ -26,7 +26,7 @@ func newCertRevokeCommand(p *program) *cobra.Command {
 transfers in flight. It cannot be undone: issue another certificate. (To stop an identity for a while: identity disable.)
 
   SERIAL           one certificate: of an identity, an administrator or this server
-  --identity NAME  all certificates of an identity that could still be used; the identity stays as it is
+  --identity NAME  all certificates of an identity that could still be used or renewed; the identity stays as it is
   --all-of-ca      everything that the CA has issued to identities and administrators, for the day on which its key is lost. No
                    caller is served until it has another certificate; administrators are left with the admin socket
 

@@ -153,12 +153,12 @@ func (c *Client) RevokeCertificate(ctx context.Context, serial, reason string) (
 	return do[identity.Certificate](ctx, c, "POST", address("certificates", serial, "revoke"), RevocationRequest{Reason: reason})
 }
 
-// RevokeIdentity revokes all certificates of an identity that could still be used.
+// RevokeIdentity revokes all certificates of an identity that could still be used, or renewed after their end.
 func (c *Client) RevokeIdentity(ctx context.Context, name, reason string) (Revocations, error) {
 	return do[Revocations](ctx, c, "POST", address("identities", name, "revoke"), RevocationRequest{Reason: reason})
 }
 
-// RevokeAll revokes all certificates of identities and administrators that could still be used.
+// RevokeAll revokes all certificates of identities and administrators that could still be used, or renewed after their end.
 func (c *Client) RevokeAll(ctx context.Context, reason string) (Revocations, error) {
 	return do[Revocations](ctx, c, "POST", address("ca", "revoke"), RevocationRequest{Reason: reason})
 }

@@ -76,7 +76,8 @@ type revocation struct {
 	Identity string `json:"identity,omitempty"` // or the administrator
 }
 
-// revokeIdentity revokes all certificates of an identity that could still be used, in one transaction. The identity stays as it is.
+// revokeIdentity revokes all certificates of an identity that could still be used, or renewed after their end, in one transaction. The identity stays as
+// it is; a grace that it is given later must not bring back one of them.
 func revokeIdentity(s *Server, c *call) (any, error) {
 	q, err := c.reason()
 	if err != nil {
@@ -90,7 +91,7 @@ func revokeIdentity(s *Server, c *call) (any, error) {
 			return nil, err
 		}
 		for _, one := range list {
-			if one.Revoked() || one.Expired(now) {
+			if one.Revoked() || one.Expired(now.Add(-identity.MaxRenewGrace)) {
 				continue
 			}
 			if _, err := tx.RevokeCertificate(c.Context(), one.Fingerprint, q.Reason, now); err != nil {
@@ -108,7 +109,7 @@ func revokeIdentity(s *Server, c *call) (any, error) {
 	return answer, err
 }
 
-// revokeAll revokes everything that the CA has issued to identities and administrators and that could still be used, in one transaction. Whoever did it by a
+// revokeAll revokes everything that the CA has issued to identities and administrators and that could still be used or renewed, in one transaction. Whoever did it by a
 // certificate has none any more: the socket is what is left.
 func revokeAll(s *Server, c *call) (any, error) {
 	q, err := c.reason()
@@ -118,7 +119,7 @@ func revokeAll(s *Server, c *call) (any, error) {
 	answer := Revocations{Serials: []string{}}
 	err = s.changeAll(c, identity.ObjectCertificate, "revoke", func(tx *identity.Tx) (acts []act, _ error) {
 		now := time.Now()
-		list, err := s.CA.RevokeAll(c.Context(), tx.SQL(), q.Reason, now)
+		list, err := s.CA.RevokeAll(c.Context(), tx.SQL(), q.Reason, now, identity.MaxRenewGrace)
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -8,9 +9,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/pki/pkitest"
 	"github.com/tenantgate/tenantgate/proxy/admin"
 )
 
@@ -126,4 +129,51 @@ func TestRevocationReasonsAreFinal(t *testing.T) {
 			t.Errorf("%s: %v", reason, err)
 		}
 	}
+}
+
+// A certificate that has expired may be renewed for as long as its identity's grace lasts: whoever has stolen it must not be able to when all are revoked.
+func TestWhatHasExpiredAndCouldBeRenewedIsRevokedToo(t *testing.T) {
+	for name, revoke := range map[string]func(*house) (admin.Revocations, error){
+		"of an identity": func(h *house) (admin.Revocations, error) {
+			return h.client.RevokeIdentity(t.Context(), "erp", "keyCompromise")
+		},
+		"of the CA": func(h *house) (admin.Revocations, error) { return h.client.RevokeAll(t.Context(), "keyCompromise") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := build(t)
+			h.furnish()
+			late, gone := h.issuedBefore("erp", 2*time.Hour), h.issuedBefore("erp", identity.MaxRenewGrace+2*time.Hour)
+			done, err := revoke(h)
+			if err != nil || len(done.Serials) != 1 || done.Serials[0] != late.Serial {
+				t.Errorf("revoked %+v, %v, want %s", done, err, late.Serial)
+			}
+			for _, c := range []struct {
+				certificate identity.Certificate
+				revoked     bool
+			}{{late, true}, {gone, false}} {
+				bound, _ := h.registry.Snapshot().CertificateBySerial(c.certificate.Serial)
+				known, err := h.pki.CA.Certificate(t.Context(), c.certificate.Serial)
+				if err != nil || bound.Revoked() != c.revoked || known.RevokedAt.IsZero() == c.revoked {
+					t.Errorf("expired at %v: revoked in the registry %v, at the CA %v, want %v", bound.NotAfter, bound.Revoked(), !known.RevokedAt.IsZero(), c.revoked)
+				}
+			}
+		})
+	}
+}
+
+// issuedBefore binds a certificate of one hour that was issued so long ago.
+func (h *house) issuedBefore(name string, ago time.Duration) (bound identity.Certificate) {
+	h.t.Helper()
+	env := pkitest.With(h.t, pkitest.Options{DB: h.db, Now: func() time.Time { return time.Now().Add(-ago) }})
+	leaf := env.Issue(pki.ClientProfile(), name, time.Hour).Leaf
+	err := h.registry.Change(h.t.Context(), func(tx *identity.Tx) (err error) {
+		bound, err = tx.BindCertificate(h.t.Context(), identity.Certificate{
+			Fingerprint: sha256.Sum256(leaf.Raw), Identity: name, Serial: pki.FormatSerial(leaf.SerialNumber), NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
+		})
+		return err
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return bound
 }
