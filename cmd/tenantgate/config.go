@@ -136,6 +136,10 @@ type TokensConfig struct {
 
 	// InFlight bounds the requests under way at one token server. Half of them are left to those for which a caller waits. [restart]
 	InFlight int `yaml:"in_flight"`
+
+	// MaxAge is the age at which a token in use is refreshed, if half of its life is longer: a tenant may rotate its signing keys (SAP keeps old ones for two
+	// hours). The old one serves until the new one is there. [restart]
+	MaxAge Duration `yaml:"max_age"`
 }
 
 // LimitsConfig bounds what a caller may cost. Connections that are open during a reload keep theirs.
@@ -241,7 +245,7 @@ func defaultConfig() Config {
 		Admin:   AdminConfig{Socket: "admin.sock", Listen: "127.0.0.1:9443"},
 		Record:  RecordConfig{Access: "access.log"},
 		Log:     LogConfig{Level: "info", Format: "text"},
-		Tokens:  TokensConfig{Persist: true, Rate: 50, InFlight: 50},
+		Tokens:  TokensConfig{Persist: true, Rate: 50, InFlight: 50, MaxAge: Duration(2 * time.Hour)},
 		Limits:  limitsConfig(proxy.DefaultLimits(), 30*time.Second),
 	}
 }
@@ -271,6 +275,7 @@ func (c *Config) validate() error {
 		{"log.format", choiceProblem(c.Log.Format, "text", "json")},
 		{"tokens.rate", countProblem(c.Tokens.Rate, 100_000)},
 		{"tokens.in_flight", countProblem(c.Tokens.InFlight, 100_000)},
+		{"tokens.max_age", rangeProblem(c.Tokens.MaxAge, minute, 7*24*60*minute)},
 		{"limits.handshake_timeout", rangeProblem(c.Limits.HandshakeTimeout, second, 5*minute)},
 		{"limits.header_timeout", rangeProblem(c.Limits.HeaderTimeout, second, 5*minute)},
 		{"limits.idle_timeout", rangeProblem(c.Limits.IdleTimeout, second, 60*minute)},
@@ -483,6 +488,7 @@ func (c *Config) needRestart(next *Config) []string {
 		{"tokens.persist", c.Tokens.Persist != next.Tokens.Persist},
 		{"tokens.rate", c.Tokens.Rate != next.Tokens.Rate},
 		{"tokens.in_flight", c.Tokens.InFlight != next.Tokens.InFlight},
+		{"tokens.max_age", c.Tokens.MaxAge != next.Tokens.MaxAge},
 	} {
 		if k.changed {
 			keys = append(keys, k.key)

@@ -14,7 +14,9 @@ import (
 
 // openTokens makes the token engine, with the tokens of before the restart. Without those it works as well, so that a failure is no more than a warning.
 func (n *node) openTokens(ctx context.Context, cfg *Config) {
-	n.tokens = &token.Engine{Logger: n.log, Observe: n.observeFetch, Rate: float64(cfg.Tokens.Rate), InFlight: cfg.Tokens.InFlight}
+	n.tokens = &token.Engine{
+		Logger: n.log, Observe: n.observeFetch, Rate: float64(cfg.Tokens.Rate), InFlight: cfg.Tokens.InFlight, MaxAge: time.Duration(cfg.Tokens.MaxAge),
+	}
 	store := &token.Store{DB: n.db.DB, Sealer: n.sealer, Shared: cfg.sharedDatabase(), Logger: n.log}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
