@@ -94,7 +94,7 @@ func (x *exchange) repeatable() bool {
 }
 
 // token waits for a token no longer than the caller does. Of two credentials it takes the other one's when that is at hand and the first one's is not, or
-// when the first one's cannot be had. Behind a 401 only a new one is worth anything.
+// when the first one's cannot be had. Behind a 401 only a new one is worth anything, and one that the tenant does not take is worth less than a wait.
 func (x *exchange) token() (tok token.Token, waited bool, err error) {
 	if tok, ok := x.means.source.Held(); ok {
 		return tok, false, nil
@@ -108,7 +108,7 @@ func (x *exchange) token() (tok token.Token, waited bool, err error) {
 		tok, err = x.await(x.means.source)
 		return tok, true, err
 	}
-	if tok, ok := other.source.Held(); ok && !x.access.Retried {
+	if tok, ok := other.source.Held(); ok && !x.access.Retried && !x.pair.rejects(other.credential) {
 		x.server.preferences.fetch(x.pair, x.means)
 		x.means = other
 		return tok, false, nil

@@ -137,6 +137,13 @@ func (p *pair) willing(c *identity.Credential, now time.Time) bool {
 	return p.rank(p.of(c), now) < rejected
 }
 
+// rejects reports whether the tenant does not take the credential's tokens.
+func (p *pair) rejects(c *identity.Credential) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.of(c).rejected != ""
+}
+
 // refuses reports whether an error is about the credential, and not about the token server or the way to it.
 func refuses(c *identity.Credential, e *token.Error) bool {
 	// An alert says certificate_expired or the like.

@@ -503,6 +503,51 @@ func TestAForbiddenPostIsNotSentAgain(t *testing.T) {
 	}
 }
 
+// A request waits for a token of the old credential, rather than go with one of the new that the tenant does not take.
+func TestARejectedCredentialIsNoWayOutWhileTheOtherFetches(t *testing.T) {
+	engine := &token.Engine{}
+	r := newRotation(t, engine, tenantsim.Switches{})
+	r.remove(r.registry.Snapshot().Credentials("orders", "acme")[0].ID)
+	var delay atomic.Int64
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		time.Sleep(time.Duration(delay.Load()))
+		r.tenant.token(w, q)
+	}))
+	t.Cleanup(slow.Close)
+	first := r.add(identity.Credential{Tenant: "acme", ClientID: "sb-orders", TokenURL: slow.URL + "/oauth/token"}, "secret-of-orders")
+	r.caller.get("/http/orders/1")
+	r.refuse("sb-new", 403)
+	second := r.add(identity.Credential{Tenant: "acme", ClientID: "sb-new"}, "secret-of-new")
+	r.wantSwitch(1, second, first, false, "worked")
+	r.caller.get("/http/orders/1")
+	r.wantSwitch(2, first, second, true, "403")
+
+	delay.Store(int64(time.Second))
+	r.tenant.mu.Lock()
+	for tok, who := range r.tenant.valid {
+		if who == "sb-orders" {
+			delete(r.tenant.valid, tok)
+		}
+	}
+	r.tenant.mu.Unlock()
+	evicted := make(chan answer, 1)
+	go func() { evicted <- r.caller.get("/http/orders/1") }()
+	eventually(t, "a fetch", func() bool {
+		for _, st := range engine.States() {
+			if st.CredentialID == first {
+				return !st.Valid
+			}
+		}
+		return false
+	})
+	if a := r.caller.get("/http/orders/1"); a.status != 200 || a.header.Get("X-Client") != "sb-orders" {
+		t.Errorf("got %+v", a)
+	}
+	if a := <-evicted; a.status != 200 {
+		t.Errorf("got %+v", a)
+	}
+}
+
 // A fetch of a CSRF token is no change: when it is forbidden to the new credential, the change itself goes with the old one, once.
 func TestAForbiddenCSRFFetchGivesWayToTheOldCredential(t *testing.T) {
 	r := newRotation(t, &token.Engine{}, tenantsim.Switches{})
