@@ -92,6 +92,28 @@ func (p *pair) renewed(credentials []*identity.Credential) *pair {
 	return next
 }
 
+// inherit takes over what is known of a credential that was in the identity's last pair, too: of that one the other was removed while a third was added, as when
+// a certificate renews itself beside a rotation. One that did not work does not come into use by that.
+func (p *pair) inherit(last *pair, now time.Time) {
+	if last == nil {
+		return
+	}
+	last.mu.Lock()
+	defer last.mu.Unlock()
+	for _, s := range []*standing{p.newer, p.older} {
+		for _, known := range []*standing{last.newer, last.older} {
+			if known.credential.ID == s.credential.ID {
+				credential := s.credential
+				*s = *known
+				s.credential, s.trying, s.probing = credential, false, false
+			}
+		}
+	}
+	if r := p.rank(p.older, now); r >= rejected && p.rank(p.newer, now) < r {
+		p.inUse.Store(p.newer)
+	}
+}
+
 func (p *pair) is(credentials []*identity.Credential) bool {
 	return p != nil && p.newer.credential == credentials[0] && p.older.credential == credentials[1]
 }
@@ -193,6 +215,7 @@ func (p *preferences) of(credentials []*identity.Credential) *pair {
 		next[key] = old.renewed(credentials)
 	} else {
 		next[key] = newPair(credentials, p.server.cfg.Now())
+		next[key].inherit(old, p.server.cfg.Now())
 	}
 	p.pairs.Store(&next)
 	return next[key]
@@ -207,7 +230,9 @@ func (p *preferences) forget(now *identity.Snapshot, changed identity.Changed) {
 	if m := p.pairs.Load(); m != nil {
 		next := maps.Clone(*m)
 		maps.DeleteFunc(next, func(k pairKey, one *pair) bool {
-			return !one.standsFor(now.Credentials(k.identity, k.tenant)) || !enabled(now, k.identity)
+			credentials := now.Credentials(k.identity, k.tenant)
+			successor := !changed.All && len(credentials) > 1 // which inherits: see of
+			return !one.standsFor(credentials) && !successor || !enabled(now, k.identity)
 		})
 		p.pairs.Store(&next)
 	}

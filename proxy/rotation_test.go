@@ -548,6 +548,37 @@ func TestARejectedCredentialIsNoWayOutWhileTheOtherFetches(t *testing.T) {
 	}
 }
 
+// A certificate that renews itself takes the place of the one in use while the tenant does not take the other credential: that one does not come into use, not
+// even until the renewed one has its first token.
+func TestARejectedCredentialDoesNotComeIntoUseByARenewal(t *testing.T) {
+	r := newRotation(t, &token.Engine{}, tenantsim.Switches{})
+	first := r.registry.Snapshot().Credentials("orders", "acme")[0].ID
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		time.Sleep(500 * time.Millisecond)
+		r.tenant.token(w, q)
+	}))
+	t.Cleanup(slow.Close)
+	r.caller.get("/http/orders/1")
+	r.refuse("sb-new", 403)
+	second := r.add(identity.Credential{Tenant: "acme", ClientID: "sb-new"}, "secret-of-new")
+	r.wantSwitch(1, second, first, false, "worked")
+	r.caller.get("/http/orders/1")
+	r.wantSwitch(2, first, second, true, "403")
+	r.change(func(tx *identity.Tx) error {
+		if err := tx.RemoveCredential(t.Context(), first); err != nil {
+			return err
+		}
+		_, err := tx.AddCredential(t.Context(), identity.Credential{Identity: "orders", Tenant: "acme", ClientID: "sb-orders", TokenURL: slow.URL + "/oauth/token",
+			Kind: identity.KindSecret, Secret: identity.NewSecret("secret-of-orders")})
+		return err
+	})
+	for range 3 {
+		if a := r.caller.post("/http/orders/1", "x"); a.status != 200 || a.header.Get("X-Client") != "sb-orders" {
+			t.Errorf("got %+v", a)
+		}
+	}
+}
+
 // A fetch of a CSRF token is no change: when it is forbidden to the new credential, the change itself goes with the old one, once.
 func TestAForbiddenCSRFFetchGivesWayToTheOldCredential(t *testing.T) {
 	r := newRotation(t, &token.Engine{}, tenantsim.Switches{})
