@@ -79,6 +79,20 @@ func (m *metadataServer) taken() string {
 	return asked
 }
 
+// An issuer whose metadata cannot be read fails as a token server does; one that has none at that address does not.
+func TestAnIssuerThatFailsIsKnownToFail(t *testing.T) {
+	for code, failing := range map[int]bool{500: true, 200: true, 404: false} {
+		m := newMetadataServer(t)
+		m.set(status(code, "no metadata"))
+		e := &token.Engine{}
+		defer e.Close()
+		mustFail(t, e.Source(m.cred))
+		if servers := e.Servers(); len(servers) != 1 || servers[0].Failing != failing || servers[0].Without != 1 {
+			t.Errorf("status %d: got %+v", code, servers)
+		}
+	}
+}
+
 func TestDiscoveryFindsTheTokenEndpoint(t *testing.T) {
 	m := newMetadataServer(t)
 	e := &token.Engine{}

@@ -30,7 +30,7 @@ func (e *Error) serverFails() bool {
 	switch e.Step {
 	case StepDial, StepTLS, StepRequest, StepParse:
 		return true
-	case StepStatus:
+	case StepStatus, StepDiscover:
 		return e.Status >= 500 || e.Status == http.StatusTooManyRequests || e.Status/100 != 4
 	}
 	return false
