@@ -2,6 +2,9 @@ package check_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -74,6 +77,29 @@ func (s *site) certificate() *tls.Certificate {
 	c := &s.client.Way.Credential
 	c.Style, c.Secret, c.Certificate, c.TokenURL = token.MTLS, token.Secret{}, pair, s.sim.MTLSTokenURL()
 	return pair
+}
+
+// assertion has the client authenticate by a key that is not registered.
+func (s *site) assertion() {
+	s.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c := &s.client.Way.Credential
+	c.Style, c.Secret = token.PrivateKeyJWT, token.Secret{}
+	if c.Assertion, err = token.NewAssertionKey(key, token.AssertionOptions{}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func TestAKeyHasNoEnd(t *testing.T) {
+	s := newSite(t, newSim(t))
+	s.assertion()
+	steps, _ := s.client.Try(t.Context(), s.engine)
+	if got := find(steps, check.StepCredential); got.State != check.OK || strings.Contains(got.Detail, "secret") {
+		t.Errorf("got %+v", got)
+	}
 }
 
 func (s *site) requests() int {
@@ -156,6 +182,7 @@ func TestTheStepThatFailsSaysWhatToDo(t *testing.T) {
 			s.certificate()
 			s.client.Way.Credential.Certificate, _ = s.sim.NewCertificate("sb-erp")
 		}, check.StepTokenRequest, "Client authentication failed", "with pinning only that one"},
+		"a key that is not registered": {func(s *site) { s.assertion() }, check.StepTokenRequest, "401", "--assertion-audience"},
 		"Basic where IAS wants it encoded": {func(s *site) {
 			s.sim.Switch(func(sw *tenantsim.Switches) { sw.Vendor = tenantsim.IAS })
 			s.client.Way.Credential.Style = token.BasicRaw

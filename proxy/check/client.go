@@ -114,6 +114,8 @@ func (c *Client) credential(now time.Time) Step {
 	s := Step{Name: StepCredential, State: OK, Detail: "client " + clean(cred.ClientID, 120) + " authenticates by " + string(cred.Style)}
 	left := c.NotAfter.Sub(now)
 	switch {
+	case c.NotAfter.IsZero() && cred.Style == token.PrivateKeyJWT:
+		s.Detail += "; its key does not end by itself"
 	case c.NotAfter.IsZero():
 		s.Detail += "; when its secret ends is not known"
 	case left <= 0:

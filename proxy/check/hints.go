@@ -43,6 +43,9 @@ func (c *Client) refused(text string) string {
 	case cred.Style == token.MTLS:
 		return "the certificate is not the one that is registered for the client: with pinning only that one is accepted; one certificate belongs to one key only; " +
 			"is the client id of the same key?"
+	case cred.Style == token.PrivateKeyJWT:
+		return "the assertion is not accepted: is the key that credential show prints registered for this client, with its kid, and is the assertion for whom the server " +
+			"wants it (--assertion-audience)? a clock that is wrong by minutes is another reason"
 	case strings.Contains(text, "does not exist"):
 		return "there is no such client: was its service key deleted? make a new one and add it: credential add"
 	case strings.Contains(text, "unsupported") || strings.Contains(text, "unauthorized_client"):
