@@ -119,6 +119,9 @@ func setCredential(s *Server, c *call) (any, error) {
 		if err != nil {
 			return act{}, err
 		}
+		if err := c.matches(before); err != nil {
+			return act{}, err
+		}
 		wanted, err := merge(CredentialEnd{before.NotAfter}, patch)
 		if err != nil {
 			return act{}, err
@@ -132,5 +135,5 @@ func setCredential(s *Server, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.withUse([]*identity.Credential{&stored})[0], nil
+	return s.withUse([]*identity.Credential{&stored})[0], c.tag(stored)
 }

@@ -3,6 +3,7 @@ package admin_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,6 +83,29 @@ func TestCredentialsSayHowTheyStand(t *testing.T) {
 	}
 	_, err = h.client.SetCredentialEnd(ctx, "none", time.Now())
 	wantError(t, err, 404, "none")
+}
+
+// An end that was computed from what somebody else has changed since is refused.
+func TestTwoEndsOfACredentialDoNotUndoEachOther(t *testing.T) {
+	h := build(t)
+	addCredentials(h, 1)
+	list, err := h.client.Credentials(t.Context(), "erp")
+	if err != nil || len(list) != 1 {
+		t.Fatalf("got %v, %v", list, err)
+	}
+	path := "/v1/credentials/" + list[0].ID
+	answer := h.raw("GET " + path + " HTTP/1.1\r\nHost: tenantgate\r\nConnection: close\r\n\r\n")
+	_, rest, _ := strings.Cut(answer, "\r\nEtag: ")
+	tag, _, found := strings.Cut(rest, "\r\n")
+	if !found {
+		t.Fatalf("no entity tag in %s", answer)
+	}
+	for i, want := range []int{200, 412} {
+		body := fmt.Sprintf(`{"not_after":"203%d-01-01T00:00:00Z"}`, i)
+		if status, answer := h.send("PATCH", path, body, "If-Match: "+tag); status != want {
+			t.Errorf("change %d: %d %s", i, status, answer)
+		}
+	}
 }
 
 func states(credentials []*identity.Credential) []admin.CredentialUse {

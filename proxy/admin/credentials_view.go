@@ -48,7 +48,7 @@ func showCredential(s *Server, c *call) (any, error) {
 	if !ok {
 		return nil, absent(identity.ObjectCredential, c.name)
 	}
-	return s.withUse([]*identity.Credential{credential})[0], nil
+	return s.withUse([]*identity.Credential{credential})[0], c.tag(credential) // how it stands changes by itself
 }
 
 func listCredentials(s *Server, c *call) (any, error) {
