@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -114,15 +115,8 @@ func (p *program) addCredential(cmd *cobra.Command, name string, f *credentialFl
 		var added addedCredential
 		if key != nil {
 			added.ServiceKey = understand(*key)
-			tenant, err := c.Tenant(cmd.Context(), f.tenant)
-			if err != nil {
+			if added.Warnings, err = f.mismatches(cmd.Context(), c, key); err != nil {
 				return err
-			}
-			if mismatch := key.HostMismatch(tenant.BaseURL); mismatch != "" {
-				added.Warnings = append(added.Warnings, mismatch)
-			}
-			if mismatch := key.EndpointMismatch(tenant.TokenURL); mismatch != "" && f.tokenURL == "" {
-				added.Warnings = append(added.Warnings, mismatch)
 			}
 		}
 		if added.Credential, err = c.AddCredential(cmd.Context(), name, request); err != nil {
@@ -144,6 +138,21 @@ func (p *program) addCredential(cmd *cobra.Command, name string, f *credentialFl
 			fmt.Fprintf(w, "next: tenantgate tenant check %s --identity %s\n", stored.Tenant, stored.Identity)
 		})
 	})
+}
+
+// mismatches says what in a service key speaks against the tenant that it is meant for.
+func (f *credentialFlags) mismatches(ctx context.Context, c *admin.Client, key *token.ServiceKey) (warnings []string, err error) {
+	tenant, err := c.Tenant(ctx, f.tenant)
+	if err != nil {
+		return nil, err
+	}
+	if mismatch := key.HostMismatch(tenant.BaseURL); mismatch != "" {
+		warnings = append(warnings, mismatch)
+	}
+	if mismatch := key.EndpointMismatch(tenant.TokenURL); mismatch != "" && f.tokenURL == "" {
+		warnings = append(warnings, mismatch)
+	}
+	return warnings, nil
 }
 
 // credentialRequest reads the files that the flags name. The service key is nil when there is none.

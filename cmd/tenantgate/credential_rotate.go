@@ -49,7 +49,7 @@ the newer one was used. Then rotate is a way without return: the old one is no f
 	timeout := Duration(2 * time.Minute)
 	cmd.Flags().Var(&timeout, "timeout", "how long to wait for the new credential to work")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		request, _, err := p.credentialRequest(cmd, &f)
+		request, key, err := p.credentialRequest(cmd, &f)
 		if err != nil {
 			return err
 		}
@@ -58,6 +58,11 @@ the newer one was used. Then rotate is a way without return: the old one is no f
 			return err
 		}
 		r := rotation{client: c, progress: p.stderr, identity: args[0], request: request, removeOld: *removeOld}
+		if key != nil {
+			if r.warnings, err = f.mismatches(cmd.Context(), c, key); err != nil {
+				return explain(err)
+			}
+		}
 		return explain(r.run(cmd.Context(), time.Duration(timeout), p.show))
 	}
 	return cmd
@@ -70,6 +75,7 @@ type rotation struct {
 	identity  string
 	request   admin.CredentialRequest
 	removeOld bool
+	warnings  []string // of the service key
 }
 
 // rotationResult is what `credential rotate --json` prints.
@@ -78,6 +84,7 @@ type rotationResult struct {
 	Old        admin.Credential `json:"old"`
 	Worked     bool             `json:"worked"`  // the new one is in use
 	Removed    bool             `json:"removed"` // the old one is gone
+	Warnings   []string         `json:"warnings,omitempty"`
 }
 
 const (
@@ -93,6 +100,9 @@ func (r *rotation) run(ctx context.Context, timeout time.Duration, show func(any
 	if err != nil {
 		return err
 	}
+	for _, warning := range r.warnings {
+		fmt.Fprintf(r.progress, "warning: %s\n", printable(warning))
+	}
 	added, err := r.client.AddCredential(ctx, r.identity, r.request)
 	if err != nil {
 		return err
@@ -101,7 +111,7 @@ func (r *rotation) run(ctx context.Context, timeout time.Duration, show func(any
 	if added.Keyless {
 		fmt.Fprintf(r.progress, "next: tenantgate credential show %s   # what to register at the vendor\n", added.ID)
 	}
-	result := rotationResult{Credential: added, Old: old}
+	result := rotationResult{Credential: added, Old: old, Warnings: r.warnings}
 	end := time.Now().Add(timeout)
 	failure := r.await(ctx, &result.Credential, end, func(u *admin.CredentialUse) bool { return u.InUse && u.State == "preferred" })
 	if failure == nil {
