@@ -30,7 +30,9 @@ func newPublisher(n *node) *publisher {
 		WriteTimeout:      time.Minute,
 		IdleTimeout:       30 * time.Second,
 		MaxHeaderBytes:    8 << 10,
-		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+
+		DisableGeneralOptionsHandler: true, // nothing but the handler answers
+		ErrorLog:                     slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
 	}}
 }
 
