@@ -25,10 +25,16 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	env := pkitest.New(t)
-	if _, err := env.CA.CRL(t.Context()); err != nil {
+	s := newSiteWithoutList(t)
+	if _, err := s.env.CA.CRL(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+func newSiteWithoutList(t *testing.T) *site {
+	t.Helper()
+	env := pkitest.New(t)
 	server := httptest.NewServer(&publish.Handler{CA: env.CA, Trust: env.CA.Trust})
 	t.Cleanup(server.Close)
 	return &site{env, server.URL, t}
@@ -85,6 +91,21 @@ func TestTheListIsServedForCaches(t *testing.T) {
 		if response, content := s.send("GET", path, nil, condition); response.StatusCode != 200 || bytes.Equal(content, crl.DER) {
 			t.Errorf("after a revocation, %s: %s", condition, response.Status)
 		}
+	}
+}
+
+// A list that could not be made yet is not one that does not exist.
+func TestAListThatIsNotThereYetIsToBeAskedForAgain(t *testing.T) {
+	s := newSiteWithoutList(t)
+	path := pki.CRLPath(pki.PublicID(s.env.CA.Intermediate()))
+	if response, _ := s.send("GET", path, nil); response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" {
+		t.Errorf("before there is one: %s", response.Status)
+	}
+	if _, err := s.env.CA.CRL(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if response, _ := s.send("GET", path, nil); response.StatusCode != http.StatusOK {
+		t.Errorf("then: %s", response.Status)
 	}
 }
 
