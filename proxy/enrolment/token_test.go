@@ -125,6 +125,12 @@ func TestATokenReadsItselfBack(t *testing.T) {
 			t.Errorf("%.20q is taken for a token", bad)
 		}
 	}
+	// Whoever sends a token chooses no other place for its files, and drives no terminal.
+	for _, name := range []string{"", ".", "..", "../erp", "a/b", "-erp", ".ssh", "erp\x1b[2J", "erp@example.com"} {
+		if _, err := enrolment.ParseToken(enrolment.NewToken("https://gate.example.com:8444", [32]byte{}, name).Reveal()); err == nil {
+			t.Errorf("a token for %q is taken", name)
+		}
+	}
 }
 
 func TestSourcesOfTokens(t *testing.T) {
