@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ocsp"
 
@@ -159,6 +160,26 @@ func TestOCSPByGetAndPost(t *testing.T) {
 		if response.StatusCode != 200 || !bytes.Equal(content, ocsp.MalformedRequestErrorResponse) || response.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %s, %x", name, response.Status, content)
 		}
+	}
+}
+
+// Answers begin with the minute, so that the one after a revocation may have the time of the one before.
+func TestOCSPIsNotUnmodifiedByItsTime(t *testing.T) {
+	s := newSite(t)
+	lost := s.env.Client("lost")
+	request, err := ocsp.CreateRequest(lost.Leaf, s.env.CA.Intermediate(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := pki.OCSPPath + "/" + url.PathEscape(base64.StdEncoding.EncodeToString(request))
+	if good, _ := s.send("GET", path, nil); good.StatusCode != http.StatusOK {
+		t.Fatal(good.Status)
+	}
+	s.env.Revoke(lost, "keyCompromise")
+	since := "If-Modified-Since: " + time.Now().UTC().Format(http.TimeFormat)
+	response, der := s.send("GET", path, nil, since)
+	if answer, err := ocsp.ParseResponse(der, s.env.CA.Intermediate()); err != nil || answer.Status != ocsp.Revoked {
+		t.Errorf("%s, %+v, %v", response.Status, answer, err)
 	}
 }
 
