@@ -31,7 +31,8 @@ transfers in flight. It cannot be undone: issue another certificate. (To stop an
   --all-of-ca      everything that the CA has issued to identities and administrators, for the day on which its key is lost. No
                    caller is served until it has another certificate; administrators are left with the admin socket
 
-Several certificates are revoked in one transaction, with a change record for each.
+Several certificates are revoked in one transaction, with a change record for each; expired ones among them, as long as a
+renewal grace could bring them back. Enrolment tokens that are open stay good: cert tokens lists them.
 
 Reasons are those of RFC 5280: ` + strings.Join(pki.RevocationReasons(), ", ") + `.
 certificateHold is not among them, because it could be undone.`,
