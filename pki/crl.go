@@ -8,7 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"sync"
 	"time"
+
+	"golang.org/x/crypto/ocsp"
 )
 
 // A CRL is the current certificate revocation list (RFC 5280 section 5) of one issuer.
@@ -22,6 +25,8 @@ type CRL struct {
 	// Entries is how many certificates are on it.
 	Entries int
 	DER     []byte
+
+	revoked func() map[string]ocspState // what is on it, by serial number; read when it is asked for the first time
 }
 
 // due says whether it is time for another list: half of its life is over, or the clock was set back behind its beginning.
@@ -73,7 +78,7 @@ func (ca *CA) currentCRL(ctx context.Context, i *issuer) (*CRL, error) {
 				continue // another node was faster
 			}
 			if err == nil {
-				i.crl.Store(made)
+				i.keep(made)
 			}
 			return made, err
 		}
@@ -87,9 +92,35 @@ func (ca *CA) currentCRL(ctx context.Context, i *issuer) (*CRL, error) {
 		if err != nil {
 			return nil, err
 		}
-		i.crl.Store(stored)
+		i.keep(stored)
 		return stored, nil
 	}
+}
+
+// keep makes c the list that was seen last.
+func (i *issuer) keep(c *CRL) {
+	c.revoked = sync.OnceValue(func() map[string]ocspState {
+		list, err := x509.ParseRevocationList(c.DER)
+		if err != nil { // we have signed it
+			return nil
+		}
+		all := make(map[string]ocspState, len(list.RevokedCertificateEntries))
+		for _, e := range list.RevokedCertificateEntries {
+			all[FormatSerial(e.SerialNumber)] = ocspState{ocsp.Revoked, e.RevocationTime.UnixMicro(), e.ReasonCode}
+		}
+		return all
+	})
+	i.crl.Store(c)
+}
+
+// listed looks a certificate up in the list that was seen last, without the database.
+func (i *issuer) listed(serial string) (ocspState, bool) {
+	c := i.crl.Load()
+	if c == nil {
+		return ocspState{}, false
+	}
+	state, ok := c.revoked()[serial]
+	return state, ok
 }
 
 func readCRLHead(ctx context.Context, q querier, i *issuer) (*CRL, bool, error) {

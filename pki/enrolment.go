@@ -41,7 +41,7 @@ const keepTokens = 30 * 24 * time.Hour
 // AddEnrolmentToken stores a token whose text has the given SHA-256, and forgets those that ended a month ago. ID, Name and Expires are
 // required.
 func (ca *CA) AddEnrolmentToken(ctx context.Context, tx *sql.Tx, t EnrolmentToken, hash [32]byte) (EnrolmentToken, error) {
-	if err := ClientProfile().checkName(t.Name); err != nil {
+	if err := ClientProfile().CheckName(t.Name); err != nil {
 		return EnrolmentToken{}, err
 	}
 	if _, err := ClientProfile().lifetime(t.Lifetime); err != nil {

@@ -81,7 +81,7 @@ func (ca *CA) Issue(ctx context.Context, tx *sql.Tx, o IssueOptions) (*Issued, e
 
 // judge decides whether what is asked for fits the profile, and returns the key to certify.
 func (ca *CA) judge(o IssueOptions) (key crypto.PublicKey, dropped []string, err error) {
-	if err := o.Profile.checkName(o.Name); err != nil {
+	if err := o.Profile.CheckName(o.Name); err != nil {
 		return nil, nil, err
 	}
 	if o.Request != nil {

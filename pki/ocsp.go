@@ -49,7 +49,7 @@ var (
 
 // OCSP answers a request about one certificate (RFC 6960 in the profile of RFC 5019): the issuer itself signs, for [Options].OCSPLifetime, and an answer is
 // given again until half of that is over, as long as the record has not changed. It asks the record each time, so that a revocation shows in the next answer on
-// every node; while the database cannot be asked, the last answer is given until its end. A nonce is not repeated (RFC 6960 section 4.4: every
+// every node. While the database cannot be asked, what the published list names is revoked, and about the others the last answer is given until its end. A nonce is not repeated (RFC 6960 section 4.4: every
 // extension is optional): an answer that is signed for each request would let anybody use the CA's key at will.
 //
 // The error is for a log; the answer is there all the same.
@@ -66,6 +66,11 @@ func (ca *CA) OCSP(ctx context.Context, request []byte) (OCSPAnswer, error) {
 	known, cached := ca.answers.get(key)
 	now := ca.options.Now()
 	state, err := ca.ocspState(ctx, by, key.serial)
+	if err != nil && known.state.status != ocsp.Revoked { // the last answer may be older than the list
+		if listed, ok := by.listed(key.serial); ok {
+			return ca.answerOCSP(by, q, key, listed, now, err)
+		}
+	}
 	switch {
 	case err != nil && cached && now.Before(known.answer.NextUpdate):
 		return known.answer, err
@@ -76,14 +81,19 @@ func (ca *CA) OCSP(ctx context.Context, request []byte) (OCSPAnswer, error) {
 	case state.status == ocsp.Unknown && !ca.unknown.AllowN(now, 1):
 		return ocspTryLater, nil
 	}
+	return ca.answerOCSP(by, q, key, state, now, nil)
+}
+
+// answerOCSP signs an answer and remembers it. It returns the error that it is given, or its own.
+func (ca *CA) answerOCSP(by *issuer, q *ocsp.Request, key answerKey, state ocspState, now time.Time, failed error) (OCSPAnswer, error) {
 	answer, err := ca.signOCSP(by, q, state, now)
 	if err != nil {
-		return ocspInternal, err
+		return ocspInternal, errors.Join(failed, err)
 	}
 	if state.status != ocsp.Unknown {
 		ca.answers.put(key, signedAnswer{answer, state, now.Add(ca.options.OCSPLifetime / 2)})
 	}
-	return answer, nil
+	return answer, failed
 }
 
 // parseOCSPRequest reads a request for exactly one certificate. One that is signed is refused: it does not matter who asks.
@@ -137,11 +147,11 @@ func issuerHashes(c *x509.Certificate, h crypto.Hash) (name, key []byte) {
 	return sum(c.RawSubject), sum(info.Key.RightAlign())
 }
 
-// ocspState is what the record says of a certificate.
+// ocspState is what the record, or the list, says of a certificate.
 type ocspState struct {
 	status  int // of package ocsp
 	revoked int64
-	reason  string
+	reason  int // its number
 }
 
 func (ca *CA) ocspState(ctx context.Context, by *issuer, serial string) (ocspState, error) {
@@ -156,7 +166,7 @@ func (ca *CA) ocspState(ctx context.Context, by *issuer, serial string) (ocspSta
 	case r.RevokedAt.IsZero():
 		return ocspState{status: ocsp.Good}, nil
 	}
-	return ocspState{ocsp.Revoked, r.RevokedAt.UnixMicro(), r.RevocationReason}, nil
+	return ocspState{ocsp.Revoked, r.RevokedAt.UnixMicro(), reasonCode(r.RevocationReason)}, nil
 }
 
 // signOCSP makes an answer. It begins with the minute, as the time at which x/crypto/ocsp says that it was made.
@@ -168,7 +178,7 @@ func (ca *CA) signOCSP(by *issuer, q *ocsp.Request, s ocspState, now time.Time) 
 		ThisUpdate: answer.ThisUpdate, NextUpdate: answer.NextUpdate,
 	}
 	if s.status == ocsp.Revoked {
-		template.RevokedAt, template.RevocationReason = micros(s.revoked), reasonCode(s.reason)
+		template.RevokedAt, template.RevocationReason = micros(s.revoked), s.reason
 	}
 	der, err := ocsp.CreateResponse(by.cert, by.cert, template, by.signer)
 	answer.DER = der

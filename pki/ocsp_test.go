@@ -142,6 +142,41 @@ func TestOCSPAnswersAreSignedAgainWhenSomethingChanged(t *testing.T) {
 	}
 }
 
+// The last answer about a certificate may be from before it was revoked.
+func TestWithoutItsDatabaseOCSPSaysWhatTheListSays(t *testing.T) {
+	env := pkitest.New(t)
+	lost, never, good := env.Client("lost"), env.Client("never"), env.Client("good")
+	for _, c := range []tls.Certificate{lost, good} {
+		if answer, _ := ask(t, env, c.Leaf, crypto.SHA1); answer.Status != "good" {
+			t.Fatalf("before: %s", answer.Status)
+		}
+	}
+	for _, c := range []tls.Certificate{lost, never} {
+		revoke(t, env.CA, env.DB, serialOf(c), "keyCompromise", time.Now())
+	}
+	currentCRL(t, env.CA)
+	env.DB.Close()
+	for _, c := range []struct {
+		of   tls.Certificate
+		want string
+	}{{lost, "revoked"}, {never, "revoked"}, {good, "good"}} {
+		for range 2 { // the second time from memory
+			request, err := ocsp.CreateRequest(c.of.Leaf, env.CA.Intermediate(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, err := env.CA.OCSP(t.Context(), request)
+			if answer.Status != c.want || err == nil {
+				t.Errorf("%s: %s, %v, want %s", c.of.Leaf.Subject, answer.Status, err, c.want)
+			}
+			response, err := ocsp.ParseResponseForCert(answer.DER, c.of.Leaf, env.CA.Intermediate())
+			if err != nil || response.Status == ocsp.Revoked && response.RevocationReason != ocsp.KeyCompromise {
+				t.Errorf("%s: %+v, %v", c.of.Leaf.Subject, response, err)
+			}
+		}
+	}
+}
+
 // Who asks for serial numbers that do not exist gets only so many signatures; others are answered all the same.
 func TestOCSPSignsOnlySoManyUnknowns(t *testing.T) {
 	now := time.Now()

@@ -91,8 +91,9 @@ var (
 	hostRE        = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?)*$`)
 )
 
-// checkName says whether name can stand in a certificate of this profile. An '@' never can: no person in an identity.
-func (p Profile) checkName(name string) error {
+// CheckName says whether name can stand in a certificate of this profile; if not, the error is a *[RequestError]. An '@' never can: no person in
+// an identity.
+func (p Profile) CheckName(name string) error {
 	switch p.kind {
 	case "outbound":
 		if !nameRE.MatchString(p.tenant) {

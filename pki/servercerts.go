@@ -40,7 +40,7 @@ func (ca *CA) ServerCertificates(ctx context.Context, names []string) (*ServerCe
 	s := &ServerCerts{storage: newStorage(ca.options.DB, ca.options.Sealer, ca.options.DatabaseTimeout)}
 	for _, name := range names {
 		name = normalName(name)
-		if err := ca.options.ServerProfile.checkName(name); err != nil {
+		if err := ca.options.ServerProfile.CheckName(name); err != nil {
 			return nil, fmt.Errorf("preparing server certificates: %w", err)
 		}
 		if !slices.Contains(s.names, name) {

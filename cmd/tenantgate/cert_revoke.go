@@ -25,12 +25,14 @@ func newCertRevokeCommand(p *program) *cobra.Command {
 		Long: `revoke refuses the next request with a certificate within a second, on open connections and resumed sessions too, and cuts
 transfers in flight. It cannot be undone: issue another certificate. (To stop an identity for a while: identity disable.)
 
-  SERIAL           one certificate: of an identity, an administrator or this server
+  SERIAL           one certificate: of an identity, an administrator, this server, or a keyless credential (which goes on using it:
+                   replace it with credential rotate)
   --identity NAME  all certificates of an identity that could still be used or renewed; the identity stays as it is
   --all-of-ca      everything that the CA has issued to identities and administrators, for the day on which its key is lost. No
                    caller is served until it has another certificate; administrators are left with the admin socket
 
-Several certificates are revoked in one transaction, with a change record for each.
+Several certificates are revoked in one transaction, with a change record for each; expired ones among them, as long as a
+renewal grace could bring them back. Enrolment tokens that are open stay good: cert tokens lists them.
 
 Reasons are those of RFC 5280: ` + strings.Join(pki.RevocationReasons(), ", ") + `.
 certificateHold is not among them, because it could be undone.`,
@@ -68,8 +70,8 @@ func (p *program) revokeOne(cmd *cobra.Command, serial, reason string) error {
 		}
 		return p.show(certificate, func(w io.Writer) {
 			whose := "identity " + certificate.Identity
-			if certificate.Identity == "" {
-				whose = "an administrator"
+			if certificate.Identity == "" { // an administrator's, this server's, or one that a credential shows to a tenant
+				whose = certificate.Subject
 			}
 			fmt.Fprintf(w, "revoked certificate %s of %s\n", certificate.Serial, whose)
 		})

@@ -21,7 +21,7 @@ type listeners struct {
 
 // listen opens all addresses of the configuration, or none. Those that were inherited are open already.
 func listen(cfg *Config, in inherited) (_ *listeners, err error) {
-	l := &listeners{callers: in.callers, admin: in.admin, enrolment: in.enrolment}
+	l := &listeners{callers: in.callers, admin: in.admin, enrolment: in.enrolment, publish: in.publish}
 	defer func() {
 		if err != nil {
 			l.close()
@@ -37,7 +37,7 @@ func listen(cfg *Config, in inherited) (_ *listeners, err error) {
 			return nil, err
 		}
 	}
-	if cfg.Publish.Listen != "" {
+	if l.publish == nil && cfg.Publish.Listen != "" {
 		if l.publish, err = listenTCP("publish.listen", cfg.Publish.Listen); err != nil {
 			return nil, err
 		}

@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tenantgate/tenantgate/pki"
 )
 
 // handover is a server that is started again and again on one listening socket, as systemd does it.
@@ -29,7 +31,8 @@ type handover struct {
 	binary   string
 	config   string
 	socket   *os.File
-	address  string // of the socket
+	publish  *os.File // a second socket, of that name; nil is none
+	address  string   // of the socket
 	upstream *httptest.Server
 }
 
@@ -48,6 +51,10 @@ func (h *handover) start() *exec.Cmd {
 	cmd := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$; export LISTEN_PID; exec "$@"`, "sh", h.binary, "serve", "-c", h.config, "--addr-file", addrs)
 	cmd.Env = append(os.Environ(), "LISTEN_FDS=1", "LISTEN_FDNAMES=callers")
 	cmd.ExtraFiles = []*os.File{h.socket}
+	if h.publish != nil {
+		cmd.Env = append(os.Environ(), "LISTEN_FDS=2", "LISTEN_FDNAMES=callers:publish")
+		cmd.ExtraFiles = append(cmd.ExtraFiles, h.publish)
+	}
 	cmd.Stderr = &strings.Builder{}
 	if err := cmd.Start(); err != nil {
 		h.t.Fatal(err)
@@ -102,14 +109,7 @@ func newHandover(t *testing.T, tenant http.Handler) *handover {
 	if err := os.Symlink(self, h.binary); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.address = l.Addr().String()
-	if h.socket, err = l.(*net.TCPListener).File(); err != nil {
-		t.Fatal(err)
-	}
+	h.socket, h.address = heldSocket(t)
 	h.upstream = httptest.NewTLSServer(tenant)
 	t.Cleanup(h.upstream.Close)
 	for name, content := range map[string][]byte{
@@ -125,6 +125,63 @@ func newHandover(t *testing.T, tenant http.Handler) *handover {
 		t.Fatalf("init: %v: %s", err, out)
 	}
 	return h
+}
+
+// heldSocket is a listening socket for a server to inherit, and its address.
+func heldSocket(t *testing.T) (*os.File, string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	socket, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { socket.Close() })
+	return socket, l.Addr().String()
+}
+
+// Whoever asks for a revocation list while the server is replaced waits and gets it: not to get one means to refuse our certificates.
+func TestWhatIsPublishedIsServedOnASocketThatWasInherited(t *testing.T) {
+	h := newHandover(t, http.NotFoundHandler())
+	var address string
+	h.publish, address = heldSocket(t)
+	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	list := func() error {
+		root, err := os.ReadFile(filepath.Join(h.dir, "node", "ca", "intermediate_ca.crt"))
+		if err != nil {
+			return err
+		}
+		certs, err := pki.ParseCertificates(root)
+		if err != nil {
+			return err
+		}
+		resp, err := client.Get("http://" + address + pki.CRLPath(pki.PublicID(certs[0])))
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		der, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return err
+		}
+		_, err = x509.ParseRevocationList(der)
+		return err
+	}
+	server := h.start()
+	if err := list(); err != nil {
+		t.Fatal(err)
+	}
+	h.stop(server)
+	between := make(chan error)
+	go func() { between <- list() }()
+	server = h.start()
+	if err := <-between; err != nil {
+		t.Error(err)
+	}
+	h.stop(server)
 }
 
 func (h *handover) furnish() {

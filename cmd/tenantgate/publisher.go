@@ -30,15 +30,18 @@ func newPublisher(n *node) *publisher {
 		WriteTimeout:      time.Minute,
 		IdleTimeout:       30 * time.Second,
 		MaxHeaderBytes:    8 << 10,
-		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+
+		DisableGeneralOptionsHandler: true, // nothing but the handler answers
+		ErrorLog:                     slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
 	}}
 }
 
 // maxPublishConnections bounds the connections of those who ask. Further ones wait in the kernel.
 const maxPublishConnections = 512
 
-// serve serves the listener until shutdown.
+// serve serves the listener until shutdown. It begins when there is a list, or none can be had: whoever comes before waits in the kernel.
 func (p *publisher) serve(l net.Listener) error {
+	_, _ = p.node.ca.CRL(context.Background()) // takes no longer than the database may; keep reports the error
 	if err := p.server.Serve(netutil.LimitListener(l, maxPublishConnections)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("publishing: %w", err)
 	}

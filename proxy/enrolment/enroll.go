@@ -16,8 +16,8 @@ import (
 // enroll issues the certificate that a token is good for. What can be refused without it is refused before the registry's transaction, which
 // changes of all nodes wait for; what decides is judged again in it.
 func (s *Server) enroll(ctx context.Context, c *call, request *pki.Request) (*Answer, error) {
-	text, ok := strings.CutPrefix(c.Header.Get("Authorization"), "Bearer ")
-	if text = strings.TrimSpace(text); !ok || text == "" || len(c.Header.Values("Authorization")) > 1 {
+	scheme, text, _ := strings.Cut(c.Header.Get("Authorization"), " ") // the scheme's case does not matter (RFC 9110 section 11.1)
+	if text = strings.TrimSpace(text); !strings.EqualFold(scheme, "Bearer") || text == "" || len(c.Header.Values("Authorization")) > 1 {
 		return nil, noToken.because("")
 	}
 	hash := hashOf(text)

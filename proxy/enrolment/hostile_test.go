@@ -129,7 +129,7 @@ func TestRequestsThatNoCallerSends(t *testing.T) {
 	if h.certificates() != 0 {
 		t.Error("something was issued")
 	}
-	if status, header, answer := h.send("POST", "/v1/enroll", strings.NewReader(csr), bearer, kind); status != 200 ||
+	if status, header, answer := h.send("POST", "/v1/enroll", strings.NewReader(csr), strings.Replace(bearer, "Bearer", "bEARER", 1), kind); status != 200 ||
 		header.Get("Content-Type") != "application/pem-certificate-chain" || strings.Count(answer, "BEGIN CERTIFICATE") != 2 {
 		t.Errorf("the token is good no more: %d %s", status, answer)
 	}
@@ -144,6 +144,20 @@ func (h *house) dial() *tls.Conn {
 	}
 	h.t.Cleanup(func() { conn.Close() })
 	return conn
+}
+
+// A request that is for no address at all is answered by us too, and not by net/http.
+func TestOptionsOfTheWholeServer(t *testing.T) {
+	h := build(t)
+	conn := h.dial()
+	fmt.Fprint(conn, "OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+	answer, err := io.ReadAll(conn)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 404 ") || !strings.Contains(string(answer), `"code":"no_address"`) {
+		t.Errorf("got %s, %v", answer, err)
+	}
+	if last := h.last(); last.Method != "OPTIONS" || last.Status != 404 {
+		t.Errorf("got the record %+v", last)
+	}
 }
 
 // Whoever sends slowly is cut: while he shakes hands, in the head, and in the body.

@@ -36,7 +36,10 @@ func (s *Server) HTTP(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, 
 		WriteTimeout:      20 * time.Second, // from the end of the head: reading, acting, answering
 		IdleTimeout:       10 * time.Second,
 		MaxHeaderBytes:    8 << 10,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		// OPTIONS * is answered, counted and put on record as any other.
+		DisableGeneralOptionsHandler: true,
+
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		TLSConfig: &tls.Config{
 			MinVersion:             tls.VersionTLS12,
 			GetCertificate:         certificate,

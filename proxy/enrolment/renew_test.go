@@ -119,6 +119,12 @@ func TestRenewalIsRefused(t *testing.T) {
 		_, err := h.client(h.pki.Admin("anna")).Renew(t.Context(), h.csr(key))
 		h.refused(err, "not_acceptable", record.Unidentified, 1)
 	})
+	t.Run("with one of the server or of a credential", func(t *testing.T) {
+		for _, profile := range []pki.Profile{pki.ServerProfile(), pki.OutboundProfile("acme")} {
+			_, err := h.client(h.pki.Issue(profile, "gate", 0)).Renew(t.Context(), h.csr(key))
+			h.refused(err, "not_acceptable", record.Unidentified, 1)
+		}
+	})
 	t.Run("with one that is bound and was not issued here", func(t *testing.T) {
 		foreign := h.pki.Sign(h.pki.Key(pki.P256), &x509.Certificate{
 			SerialNumber: big.NewInt(4711), Subject: pkix.Name{CommonName: "erp"}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),

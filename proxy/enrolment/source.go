@@ -18,7 +18,10 @@ func CheckSource(source string) error {
 	if source == "" {
 		return nil
 	}
-	if _, err := netip.ParsePrefix(source); err == nil {
+	if network, err := netip.ParsePrefix(source); err == nil {
+		if network.Addr().Is4In6() { // callers' addresses are never of this form
+			return fmt.Errorf("%q is a network of IPv4 in the form of IPv6: write it as one of IPv4", source)
+		}
 		return nil
 	}
 	if _, err := netip.ParseAddr(source); err == nil {
@@ -38,11 +41,15 @@ func (s *Server) comesFrom(ctx context.Context, from netip.Addr, token pki.Enrol
 	if token.Source == "" {
 		return nil
 	}
-	if network, err := netip.ParsePrefix(token.Source); err == nil && network.Contains(from) {
-		return nil
-	} else if address, err := netip.ParseAddr(token.Source); err == nil && address == from {
-		return nil
-	} else if err != nil && slices.Contains(s.addressesOf(ctx, token.Source), from) {
+	if network, err := netip.ParsePrefix(token.Source); err == nil {
+		if network.Contains(from) {
+			return nil
+		}
+	} else if address, err := netip.ParseAddr(token.Source); err == nil {
+		if address.Unmap() == from {
+			return nil
+		}
+	} else if slices.Contains(s.addressesOf(ctx, token.Source), from) {
 		return nil
 	}
 	return otherHost.because(fmt.Sprintf("token %s is for %s, and was used from %s", token.ID, token.Source, from))

@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+
+	"github.com/tenantgate/tenantgate/pki"
 )
 
 // A Token is what an operator hands to whoever sets up a caller: where to enrol, how to recognise the CA there, and a secret that is good
@@ -78,6 +80,9 @@ func ParseToken(text string) (*Token, error) {
 	}
 	t := &Token{URL: p.URL, Identity: p.Identity, text: text}
 	if n, err := hex.Decode(t.Root[:], []byte(p.Root)); err != nil || n != len(t.Root) {
+		return nil, damaged
+	}
+	if err := pki.ClientProfile().CheckName(t.Identity); err != nil { // it becomes the name of files
 		return nil, damaged
 	}
 	return t, CheckURL(t.URL)

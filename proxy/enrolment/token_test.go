@@ -52,7 +52,10 @@ func TestATokenIsRefused(t *testing.T) {
 		h.refused(enroll(h.token(func(rules *pki.EnrolmentToken) { rules.Key = other })), "other_key", record.Denied, 0)
 	})
 	t.Run("for another host", func(t *testing.T) {
-		h.hosts = map[string][]netip.Addr{"erp.example.com": {netip.MustParseAddr("192.0.2.1")}}
+		h.hosts = map[string][]netip.Addr{
+			"erp.example.com": {netip.MustParseAddr("192.0.2.1")},
+			"192.0.2.0/24":    {netip.MustParseAddr("127.0.0.1")}, // a network is nothing to resolve
+		}
 		for _, source := range []string{"erp.example.com", "nowhere.example.com", "192.0.2.0/24", "192.0.2.1", "2001:db8::/32"} {
 			h.refused(enroll(h.token(func(rules *pki.EnrolmentToken) { rules.Source = source })), "other_host", record.Denied, 0)
 		}
@@ -94,7 +97,7 @@ func TestATokenIsBoundToHostAndKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.hosts = map[string][]netip.Addr{"erp.example.com": {netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("::ffff:127.0.0.1")}}
-	for _, source := range []string{"erp.example.com", "127.0.0.1", "127.0.0.0/8"} {
+	for _, source := range []string{"erp.example.com", "127.0.0.1", "127.0.0.0/8", "::ffff:127.0.0.1"} {
 		token := h.token(func(rules *pki.EnrolmentToken) { rules.Source, rules.Key = source, fingerprint })
 		if _, err := h.client().Enroll(t.Context(), token, h.csr(key)); err != nil {
 			t.Errorf("%s: %v", source, err)
@@ -125,6 +128,12 @@ func TestATokenReadsItselfBack(t *testing.T) {
 			t.Errorf("%.20q is taken for a token", bad)
 		}
 	}
+	// Whoever sends a token chooses no other place for its files, and drives no terminal.
+	for _, name := range []string{"", ".", "..", "../erp", "a/b", "-erp", ".ssh", "erp\x1b[2J", "erp@example.com"} {
+		if _, err := enrolment.ParseToken(enrolment.NewToken("https://gate.example.com:8444", [32]byte{}, name).Reveal()); err == nil {
+			t.Errorf("a token for %q is taken", name)
+		}
+	}
 }
 
 func TestSourcesOfTokens(t *testing.T) {
@@ -133,7 +142,7 @@ func TestSourcesOfTokens(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	bad := []string{"a b", "https://erp", "10.0.0.0/99", "erp:443", strings.Repeat("a", 254), "ärp"}
+	bad := []string{"a b", "https://erp", "10.0.0.0/99", "::ffff:10.0.0.0/104", "erp:443", strings.Repeat("a", 254), "ärp"}
 	if slices.ContainsFunc(bad, func(s string) bool { return enrolment.CheckSource(s) == nil }) {
 		t.Errorf("one of %q is taken", bad)
 	}

@@ -59,6 +59,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			serve(w, r, "application/pkix-crl", crl.ThisUpdate, crl.NextUpdate, crl.DER)
 			return
 		}
+		if id == pki.PublicID(h.CA.Intermediate()) { // there will be one
+			w.Header().Set("Retry-After", "1")
+			refuse(w, http.StatusServiceUnavailable, "")
+			return
+		}
 	}
 	if id, ok := between(path, "/ca/", ".crt"); ok {
 		if c := h.certificate(id); c != nil {
@@ -114,7 +119,8 @@ func (h *Handler) serveOCSP(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(answer.DER)
 		return
 	}
-	serve(w, r, "application/ocsp-response", answer.ThisUpdate, answer.NextUpdate, answer.DER)
+	// No Last-Modified: two answers may begin with the same minute, and the second say that the certificate is revoked. The entity tags differ.
+	serve(w, r, "application/ocsp-response", time.Time{}, answer.NextUpdate, answer.DER)
 }
 
 var errMethod = errors.New("a method that is not served here")
@@ -133,7 +139,7 @@ func ocspRequest(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return nil, errMethod
 }
 
-// serve answers with what is true from modified until then, with an entity tag, in parts and on conditions as asked (RFC 9110 sections 8.8, 13 and 14).
+// serve answers with what is true from modified (zero is not told) until then, with an entity tag, in parts and on conditions as asked (RFC 9110 sections 8.8, 13 and 14).
 func serve(w http.ResponseWriter, r *http.Request, kind string, modified, until time.Time, content []byte) {
 	sum := sha256.Sum256(content)
 	age := max(0, min(maxAge, time.Until(until)))

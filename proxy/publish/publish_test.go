@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ocsp"
 
@@ -25,10 +26,16 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	env := pkitest.New(t)
-	if _, err := env.CA.CRL(t.Context()); err != nil {
+	s := newSiteWithoutList(t)
+	if _, err := s.env.CA.CRL(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+func newSiteWithoutList(t *testing.T) *site {
+	t.Helper()
+	env := pkitest.New(t)
 	server := httptest.NewServer(&publish.Handler{CA: env.CA, Trust: env.CA.Trust})
 	t.Cleanup(server.Close)
 	return &site{env, server.URL, t}
@@ -88,6 +95,21 @@ func TestTheListIsServedForCaches(t *testing.T) {
 	}
 }
 
+// A list that could not be made yet is not one that does not exist.
+func TestAListThatIsNotThereYetIsToBeAskedForAgain(t *testing.T) {
+	s := newSiteWithoutList(t)
+	path := pki.CRLPath(pki.PublicID(s.env.CA.Intermediate()))
+	if response, _ := s.send("GET", path, nil); response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" {
+		t.Errorf("before there is one: %s", response.Status)
+	}
+	if _, err := s.env.CA.CRL(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if response, _ := s.send("GET", path, nil); response.StatusCode != http.StatusOK {
+		t.Errorf("then: %s", response.Status)
+	}
+}
+
 func TestCertificatesOfTheCAAreServed(t *testing.T) {
 	s := newSite(t)
 	for _, c := range append(s.env.CA.Trust().Roots(), s.env.CA.Intermediate()) {
@@ -138,6 +160,26 @@ func TestOCSPByGetAndPost(t *testing.T) {
 		if response.StatusCode != 200 || !bytes.Equal(content, ocsp.MalformedRequestErrorResponse) || response.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %s, %x", name, response.Status, content)
 		}
+	}
+}
+
+// Answers begin with the minute, so that the one after a revocation may have the time of the one before.
+func TestOCSPIsNotUnmodifiedByItsTime(t *testing.T) {
+	s := newSite(t)
+	lost := s.env.Client("lost")
+	request, err := ocsp.CreateRequest(lost.Leaf, s.env.CA.Intermediate(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := pki.OCSPPath + "/" + url.PathEscape(base64.StdEncoding.EncodeToString(request))
+	if good, _ := s.send("GET", path, nil); good.StatusCode != http.StatusOK {
+		t.Fatal(good.Status)
+	}
+	s.env.Revoke(lost, "keyCompromise")
+	since := "If-Modified-Since: " + time.Now().UTC().Format(http.TimeFormat)
+	response, der := s.send("GET", path, nil, since)
+	if answer, err := ocsp.ParseResponse(der, s.env.CA.Intermediate()); err != nil || answer.Status != ocsp.Revoked {
+		t.Errorf("%s, %+v, %v", response.Status, answer, err)
 	}
 }
 
