@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/admin"
 	"github.com/tenantgate/tenantgate/proxy/publish"
@@ -36,13 +34,10 @@ func newPublisher(n *node) *publisher {
 	}}
 }
 
-// maxPublishConnections bounds the connections of those who ask. Further ones wait in the kernel.
-const maxPublishConnections = 512
-
 // serve serves the listener until shutdown. It begins when there is a list, or none can be had: whoever comes before waits in the kernel.
 func (p *publisher) serve(l net.Listener) error {
 	_, _ = p.node.ca.CRL(context.Background()) // takes no longer than the database may; keep reports the error
-	if err := p.server.Serve(netutil.LimitListener(l, maxPublishConnections)); !errors.Is(err, http.ErrServerClosed) {
+	if err := p.server.Serve(publish.Bound(l)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("publishing: %w", err)
 	}
 	return nil

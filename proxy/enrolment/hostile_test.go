@@ -146,6 +146,18 @@ func (h *house) dial() *tls.Conn {
 	return conn
 }
 
+// Whoever puts his token into the address gets nothing for it, and nobody reads it later.
+func TestATokenInAnAddressIsNotOnRecord(t *testing.T) {
+	h := build(t)
+	token := h.token(nil).Reveal()
+	if status, _, answer := h.send("POST", "/v1/enroll/"+token, nil); status != 404 || strings.Contains(answer, token) {
+		t.Errorf("got %d %s", status, answer)
+	}
+	if last := h.last(); last.Path != "/v1/enroll/[redacted]" || strings.Contains(fmt.Sprintf("%+v", last), token) {
+		t.Errorf("got the record %+v", last)
+	}
+}
+
 // A request that is for no address at all is answered by us too, and not by net/http.
 func TestOptionsOfTheWholeServer(t *testing.T) {
 	h := build(t)

@@ -92,7 +92,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.start()
 	began := s.now()
 	c := &call{Request: r, id: record.NewRequestID(), from: addressOf(r.RemoteAddr)}
-	c.access = record.Access{Time: began, RequestID: c.id, Protocol: r.Proto, Source: r.RemoteAddr, Method: r.Method, Host: r.Host, Path: r.URL.Path}
+	c.access = record.Access{Time: began, RequestID: c.id, Protocol: r.Proto, Source: r.RemoteAddr, Method: r.Method, Host: r.Host, Path: withoutToken(r.URL.Path)}
 	h := w.Header()
 	h.Set("X-Request-Id", c.id)
 	h.Set("Cache-Control", "no-store")
@@ -111,6 +111,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeAnswer(w, r, c.answers)
+}
+
+// withoutToken is a path as it may be on record: somebody may have put his token into it.
+func withoutToken(path string) string {
+	if before, _, ok := strings.Cut(path, tokenPrefix); ok {
+		return before + redacted
+	}
+	return path
 }
 
 // record puts the request, and what came of it, on record.
