@@ -49,7 +49,7 @@ func (ca *CA) ServerCertificates(ctx context.Context, names []string) (*ServerCe
 	}
 	life, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	log := bridge(ca.options.Logger)
+	log := ZapLogger(ca.options.Logger)
 	var magic *certmagic.Config
 	s.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return magic, nil },
@@ -99,12 +99,7 @@ func (ca *CA) magicConfig(s *storage, life context.Context, log *zap.Logger) cer
 // only. certmagic's own GetCertificate is not used: for a name without a certificate it takes process-wide locks, and it
 // answers ACME challenges.
 func (s *ServerCerts) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	name := normalName(hello.ServerName)
-	if name == "" && hello.Conn != nil {
-		if addr, ok := hello.Conn.LocalAddr().(*net.TCPAddr); ok {
-			name = addr.IP.String()
-		}
-	}
+	name := RequestedName(hello)
 	if !slices.Contains(s.names, name) {
 		name = s.names[0]
 	}
@@ -114,6 +109,21 @@ func (s *ServerCerts) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certifica
 	}
 	return s.staples.on(name, c), nil
 }
+
+// RequestedName is the name that a client asks for, as [ServerCerts.Names] has it: the server name of its hello or, when there is none, the address that
+// it has connected to.
+func RequestedName(hello *tls.ClientHelloInfo) string {
+	name := normalName(hello.ServerName)
+	if name == "" && hello.Conn != nil {
+		if addr, ok := hello.Conn.LocalAddr().(*net.TCPAddr); ok {
+			name = addr.IP.String()
+		}
+	}
+	return name
+}
+
+// Has reports whether there is a certificate of this name, as [RequestedName] returns it.
+func (s *ServerCerts) Has(name string) bool { return slices.Contains(s.names, name) }
 
 // current returns the certificate of name that lives longest.
 func (s *ServerCerts) current(name string) (*tls.Certificate, error) {
@@ -153,6 +163,9 @@ func (s *ServerCerts) Close() {
 		s.storage.end()
 	})
 }
+
+// NormalServerName is how names of servers are compared: lower case, without the final dot; IP addresses as net prints them.
+func NormalServerName(name string) string { return normalName(name) }
 
 // normalName is how names are compared: lower case, without the final dot; IP addresses as net prints them.
 func normalName(name string) string {

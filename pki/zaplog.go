@@ -8,8 +8,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// bridge gives certmagic, which logs with zap only, a zap logger that writes to slog.
-func bridge(to *slog.Logger) *zap.Logger {
+// ZapLogger gives certmagic, which logs with zap only, a zap logger that writes to slog: its errors and warnings as such, everything else as details.
+func ZapLogger(to *slog.Logger) *zap.Logger {
 	return zap.New(slogCore{to: to.With("component", "certmagic")})
 }
 
