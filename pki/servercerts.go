@@ -99,15 +99,7 @@ func (ca *CA) magicConfig(s *storage, life context.Context, log *zap.Logger) cer
 // only. certmagic's own GetCertificate is not used: for a name without a certificate it takes process-wide locks, and it
 // answers ACME challenges.
 func (s *ServerCerts) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	name := RequestedName(hello)
-	if !slices.Contains(s.names, name) {
-		name = s.names[0]
-	}
-	c, err := s.current(name)
-	if err != nil {
-		return nil, err
-	}
-	return s.staples.on(name, c), nil
+	return s.Certificate(RequestedName(hello))
 }
 
 // RequestedName is the name that a client asks for, as [ServerCerts.Names] has it: the server name of its hello or, when there is none, the address that
@@ -137,6 +129,18 @@ func (s *ServerCerts) current(name string) (*tls.Certificate, error) {
 		return nil, fmt.Errorf("there is no server certificate for %s", name)
 	}
 	return best, nil
+}
+
+// Certificate returns the certificate of a name, or the default one where there is none.
+func (s *ServerCerts) Certificate(name string) (*tls.Certificate, error) {
+	if !slices.Contains(s.names, name) {
+		name = s.names[0]
+	}
+	c, err := s.current(name)
+	if err != nil {
+		return nil, err
+	}
+	return s.staples.on(name, c), nil
 }
 
 // Names returns the names served, the default first; the slice is the caller's.

@@ -39,6 +39,11 @@ func (s *Server) handshake(c *conn, from netip.Prefix) {
 		return
 	}
 	state := tc.ConnectionState()
+	if state.NegotiatedProtocol == challengeProtocol { // it has what it came for; nothing is served to whoever shows no certificate
+		linger(c.raw)
+		s.forget(c)
+		return
+	}
 	s.certs.all(state.PeerCertificates)
 	s.shaken.Add(1)
 	peer, err := newPeer(state, lt.trust)
@@ -166,6 +171,9 @@ func (s *Server) listenerTLS() (*listenerTLS, error) {
 		VerifyConnection: func(state tls.ConnectionState) error { return s.verifyConnection(state, trust) },
 	}
 	next.config.SetSessionTicketKeys(keys)
+	if s.cfg.Challenge != nil {
+		next.config.GetConfigForClient = s.configForChallenge
+	}
 	s.tlsConfig.Store(next)
 	return next, nil
 }

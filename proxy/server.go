@@ -29,6 +29,9 @@ type Config struct {
 	Trust func() *pki.Trust
 	// GetCertificate chooses the listener's own certificate; it must have one for callers that send no server name.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Challenge answers handshakes that are nothing but a tls-alpn-01 challenge of an ACME server (RFC 8737): they offer the protocol acme-tls/1 alone, show no
+	// certificate, and are closed when they have ended. It must not wait. Where it returns nil the handshake is refused; nil answers none.
+	Challenge func(*tls.ClientHelloInfo) *tls.Certificate
 	// Tokens fetches and keeps the tokens of outbound credentials.
 	Tokens *token.Engine
 	// Log takes the access records. A request that cannot be recorded is refused.

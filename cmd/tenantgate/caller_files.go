@@ -15,9 +15,10 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/enrolment"
 )
 
-// callerFiles are where a caller has its key, its certificate with the chain, the CA's roots, and what renewal needs to know.
+// callerFiles are where a caller has its key, its certificate with the chain, the CA's roots, what verifies the proxy where its certificate is of another CA,
+// and what renewal needs to know.
 type callerFiles struct {
-	key, cert, ca, settings string
+	key, cert, ca, proxyCA, settings string
 }
 
 // filesIn are the files of an identity in a directory, as `enroll` and `cert issue` name them.
@@ -28,7 +29,8 @@ func filesIn(dir, name string) callerFiles {
 // filesBeside are the files that belong to a certificate's.
 func filesBeside(cert string) callerFiles {
 	stem := strings.TrimSuffix(cert, filepath.Ext(cert))
-	return callerFiles{key: stem + ".key", cert: cert, ca: filepath.Join(filepath.Dir(cert), "ca.pem"), settings: stem + ".json"}
+	return callerFiles{key: stem + ".key", cert: cert, ca: filepath.Join(filepath.Dir(cert), "ca.pem"),
+		proxyCA: filepath.Join(filepath.Dir(cert), "proxy-ca.pem"), settings: stem + ".json"}
 }
 
 // callerSettings is what `renew` has to know beside the certificate; it is no secret.
@@ -74,6 +76,11 @@ func receive(a *enrolment.Answer, key crypto.Signer, identity string, known []*x
 	if r.roots, err = pki.ParseCertificates([]byte(a.Roots)); err != nil {
 		return nil, fmt.Errorf("reading the server's answer: %w", err)
 	}
+	if a.ProxyTrust == enrolment.TrustProxyRoots {
+		if _, err = pki.ParseCertificates([]byte(a.ProxyRoots)); err != nil {
+			return nil, fmt.Errorf("reading the server's answer: %w", err)
+		}
+	}
 	if r.pair.Leaf.Subject.CommonName != identity {
 		return nil, fmt.Errorf("reading the server's answer: the certificate is for %q, not for %q", r.pair.Leaf.Subject.CommonName, identity)
 	}
@@ -87,10 +94,26 @@ func receive(a *enrolment.Answer, key crypto.Signer, identity string, known []*x
 	return nil, errors.New("reading the server's answer: its roots hold none that was known before")
 }
 
+// verifies is the file that verifies the proxy, "" where the caller's system does.
+func (f *callerFiles) verifies(trust string) string {
+	switch trust {
+	case enrolment.TrustSystem:
+		return ""
+	case enrolment.TrustProxyRoots:
+		return f.proxyCA
+	}
+	return f.ca
+}
+
 // curl is the command that calls the proxy with the files.
-func (f *callerFiles) curl(proxy string) string {
+func (f *callerFiles) curl(a *enrolment.Answer) string {
+	proxy := a.Proxy
 	if proxy == "" {
 		proxy = "https://PROXY:8443"
 	}
-	return fmt.Sprintf("curl --cert %s --key %s --cacert %s %s/PATH", f.cert, f.key, f.ca, proxy)
+	verify := ""
+	if file := f.verifies(a.ProxyTrust); file != "" {
+		verify = " --cacert " + file
+	}
+	return fmt.Sprintf("curl --cert %s --key %s%s %s/PATH", f.cert, f.key, verify, proxy)
 }

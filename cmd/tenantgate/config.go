@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/pki/servercert"
 	"github.com/tenantgate/tenantgate/proxy"
 )
 
@@ -21,8 +22,10 @@ type Config struct {
 	Listen string `yaml:"listen"`
 
 	// ServerNames are the DNS names and IP addresses in the certificate that callers see, issued and
-	// renewed by the CA below. The first one also serves clients that send no SNI.
+	// renewed by the CA below, or had from elsewhere (ServerCertificate). The first one also serves clients that send no SNI.
 	ServerNames []string `yaml:"server_names"`
+
+	ServerCertificate ServerCertificateConfig `yaml:"server_certificate"`
 
 	// Database is the SQL database: the path of an SQLite file, or postgres://... [restart]
 	Database string `yaml:"database"`
@@ -58,6 +61,63 @@ type CAConfig struct {
 	// KeyTypes are the types of keys that get certificates of callers and administrators: P-256, P-384, Ed25519, and RSA-2048, RSA-3072 or
 	// RSA-4096 for RSA keys of so many bits and more. [restart]
 	KeyTypes []string `yaml:"key_types"`
+}
+
+// ServerCertificateConfig says where the certificate that callers see comes from. That of the admin listener and of the enrolment listener is always of the
+// CA below, because their clients know its root and no other. So is what callers see while there is none from elsewhere that is valid.
+type ServerCertificateConfig struct {
+	// Source is internal (the CA below), acme (an ACME CA, such as Let's Encrypt) or files.
+	Source string `yaml:"source"`
+
+	// Names are those of server_names for which the certificate is; the others keep one of the CA below. Empty = all of server_names.
+	Names []string `yaml:"names"`
+
+	// Roots is a PEM file with the roots of the CA that the certificate is from. No certificate is used that does not lead to one of them, and callers get
+	// them when they enrol and renew. "" = a CA that callers trust anyway.
+	Roots string `yaml:"roots"`
+
+	ACME  ACMEConfig        `yaml:"acme"`
+	Files []CertificateFile `yaml:"files"`
+}
+
+// ACMEConfig says from which ACME CA, and how it is shown that the names are ours.
+type ACMEConfig struct {
+	// Directory is the ACME server's directory, such as https://acme-v02.api.letsencrypt.org/directory. There is no default.
+	Directory string `yaml:"directory"`
+
+	// Email is where the ACME server's operator may write to: of a team. "" = none.
+	Email string `yaml:"email"`
+
+	// AgreeTerms says that you agree with the terms of service of the ACME server's operator. It must be true.
+	AgreeTerms bool `yaml:"agree_terms"`
+
+	// Challenges are tls-alpn-01, which the callers' listener answers and which reaches it on port 443, or http-01, which reaches HTTPListen (or
+	// publish.listen) on port 80, or both.
+	Challenges []string `yaml:"challenges"`
+
+	// HTTPListen is the host:port on which http-01 challenges are answered, and nothing else. "" = on publish.listen alone. [restart]
+	HTTPListen string `yaml:"http_listen"`
+
+	// Profile is a certificate profile of the ACME server. "" = its default.
+	Profile string `yaml:"profile"`
+
+	// EABKeyID and EABHMACFile (base64url, as the CA hands it out) bind the account to one that you have with the CA. "" = none.
+	EABKeyID    string `yaml:"eab_key_id"`
+	EABHMACFile string `yaml:"eab_hmac_file"`
+
+	// TrustedRoots is a PEM file with what verifies the ACME server itself. "" = the system's roots.
+	TrustedRoots string `yaml:"trusted_roots"`
+
+	// KeyType is P-256, P-384, RSA-2048 or RSA-4096.
+	KeyType string `yaml:"key_type"`
+}
+
+// CertificateFile names the files of one certificate, which are read again when they change: certificate (with its chain) and key, or pkcs12.
+type CertificateFile struct {
+	Certificate  string `yaml:"certificate"`
+	Key          string `yaml:"key"`
+	PKCS12       string `yaml:"pkcs12"`
+	PasswordFile string `yaml:"password_file"`
 }
 
 // PublishConfig says where others find out whether a certificate of the CA was revoked. Callers need none of it: this server knows. It is for those who check
@@ -229,8 +289,11 @@ func defaultConfig() Config {
 	return Config{
 		Listen:      ":8443",
 		ServerNames: []string{"localhost"},
-		Database:    "tenantgate.db",
-		KeyFile:     "keys/master.key",
+		ServerCertificate: ServerCertificateConfig{
+			Source: sourceInternal, ACME: ACMEConfig{Challenges: []string{servercert.TLSALPN01}, KeyType: pki.P256},
+		},
+		Database: "tenantgate.db",
+		KeyFile:  "keys/master.key",
 		CA: CAConfig{
 			Dir:            "ca",
 			PassphraseFile: "keys/ca-passphrase",
@@ -248,7 +311,13 @@ func defaultConfig() Config {
 
 // resolve makes the paths absolute, relative ones seen from dir.
 func (c *Config) resolve(dir string) {
-	for _, path := range []*string{&c.KeyFile, &c.CA.Dir, &c.CA.PassphraseFile, &c.Admin.Socket} {
+	paths := []*string{&c.KeyFile, &c.CA.Dir, &c.CA.PassphraseFile, &c.Admin.Socket,
+		&c.ServerCertificate.Roots, &c.ServerCertificate.ACME.EABHMACFile, &c.ServerCertificate.ACME.TrustedRoots}
+	for i := range c.ServerCertificate.Files {
+		f := &c.ServerCertificate.Files[i]
+		paths = append(paths, &f.Certificate, &f.Key, &f.PKCS12, &f.PasswordFile)
+	}
+	for _, path := range paths {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(dir, *path)
 		}
@@ -274,6 +343,7 @@ func (c *Config) needRestart(next *Config) []string {
 		{"listen", c.Listen != next.Listen},
 		{"database", c.Database != next.Database},
 		{"key_file", c.KeyFile != next.KeyFile},
+		{"server_certificate.acme.http_listen", c.ServerCertificate.ACME.HTTPListen != next.ServerCertificate.ACME.HTTPListen},
 		{"ca.dir", c.CA.Dir != next.CA.Dir},
 		{"ca.passphrase_file", c.CA.PassphraseFile != next.CA.PassphraseFile},
 		{"ca.trust_domain", c.CA.TrustDomain != next.CA.TrustDomain},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -173,11 +174,15 @@ func keyAt(line int, lines map[string]int) (string, bool) {
 func expected(key string) string {
 	t := reflect.TypeFor[Config]()
 	for name := range strings.SplitSeq(key, ".") {
+		name, _, item := strings.Cut(name, "[")
 		for f := range t.Fields() {
 			if f.Tag.Get("yaml") == name {
 				t = f.Type
 				break
 			}
+		}
+		if item {
+			t = t.Elem()
 		}
 	}
 	switch t.Kind() {
@@ -240,16 +245,25 @@ func (k *keyWalk) walk(node ast.Node, t reflect.Type, prefix string) {
 			continue
 		}
 		k.lines[path] = token.Position.Line
-		if field.Kind() == reflect.Struct {
+		switch items, isList := v.Value.(*ast.SequenceNode); {
+		case field.Kind() == reflect.Struct:
 			k.walk(v.Value, field, path+".")
+		case isList && field.Kind() == reflect.Slice && field.Elem().Kind() == reflect.Struct:
+			for i, item := range items.Values {
+				k.lines[fmt.Sprintf("%s[%d]", path, i)] = item.GetToken().Position.Line
+				k.walk(item, field.Elem(), fmt.Sprintf("%s[%d].", path, i))
+			}
 		}
 	}
 }
+
+var item = regexp.MustCompile(`\[\d+\]`)
 
 // nearestKey suggests the known key most like the unknown one: of the same section first, then of any
 // section (a key one level too high or too low). "" when nothing is near.
 func nearestKey(prefix, key string) string {
 	best, bestDistance := "", len(key)/3+2
+	prefix = item.ReplaceAllString(prefix, "[]")
 	for _, path := range configKeys(reflect.TypeFor[Config](), "") {
 		section, name := "", path
 		if i := strings.LastIndexByte(path, '.'); i >= 0 {
@@ -274,6 +288,9 @@ func configKeys(t reflect.Type, prefix string) []string {
 		keys = append(keys, path)
 		if f.Type.Kind() == reflect.Struct {
 			keys = append(keys, configKeys(f.Type, path+".")...)
+		}
+		if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct {
+			keys = append(keys, configKeys(f.Type.Elem(), path+"[].")...)
 		}
 	}
 	return keys

@@ -20,7 +20,7 @@ func (e *invalidKey) Error() string { return e.key + ": " + e.problem }
 // validate refuses what no server could run on. The first problem is returned as an *invalidKey.
 func (c *Config) validate() error {
 	const second, minute = Duration(time.Second), Duration(time.Minute)
-	checks := []struct{ key, problem string }{
+	checks := []invalidKey{
 		{"listen", addressProblem(c.Listen)},
 		{"server_names", serverNamesProblem(c.ServerNames)},
 		{"database", requiredProblem(c.Database)},
@@ -55,6 +55,7 @@ func (c *Config) validate() error {
 		{"limits.streams", countProblem(c.Limits.Streams, 10_000)},
 		{"limits.replay_bytes", rangeProblem(c.Limits.ReplayBytes, 1, 16<<20)},
 	}
+	checks = append(checks, c.serverCertificateProblems()...)
 	if c.Enrolment.Listen != "" {
 		checks = append(checks, invalidKey{"enrolment.listen", addressProblem(c.Enrolment.Listen)})
 	}
@@ -69,7 +70,7 @@ func (c *Config) validate() error {
 	}
 	for _, check := range checks {
 		if check.problem != "" {
-			return &invalidKey{check.key, check.problem}
+			return &check
 		}
 	}
 	return nil

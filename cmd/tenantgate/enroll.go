@@ -33,7 +33,8 @@ input, so that it does not show in the list of processes. Written are
 
   NAME.key   the private key (0600)
   NAME.pem   the certificate and its chain, as callers send them
-  ca.pem     the CA's roots, to verify the proxy with
+  ca.pem     the CA's roots, to verify the enrolment listener with, and the proxy
+  proxy-ca.pem  what to verify the proxy with, where its certificate is of another CA; else there is none
   NAME.json  the address at which tenantgate renew renews the certificate
 
 into DIR (--out), which is ./NAME unless given, NAME being the identity's. Nothing is overwritten. The server is
@@ -92,11 +93,13 @@ type enrolled struct {
 	Key         string               `json:"key"`
 	Certificate string               `json:"certificate"`
 	CA          string               `json:"ca"`
-	Call        string               `json:"call"` // the command that calls the proxy
+	ProxyCA     string               `json:"proxy_ca"` // verifies the proxy; "" where the system does
+	Call        string               `json:"call"`     // the command that calls the proxy
 }
 
 func newEnrolled(a *enrolment.Answer, files *callerFiles) enrolled {
-	return enrolled{a.Identity, a.Serial, a.Fingerprint, a.NotBefore, a.NotAfter, files.key, files.cert, files.ca, files.curl(a.Proxy)}
+	return enrolled{a.Identity, a.Serial, a.Fingerprint, a.NotBefore, a.NotAfter, files.key, files.cert, files.ca,
+		files.verifies(a.ProxyTrust), files.curl(a)}
 }
 
 func (p *program) enroll(ctx context.Context, token *enrolment.Token, base string, f *enrollFlags) error {
@@ -143,7 +146,13 @@ func (p *program) enroll(ctx context.Context, token *enrolment.Token, base strin
 	return p.show(newEnrolled(answer, &place.files), func(w io.Writer) {
 		fmt.Fprintf(w, "enrolled identity %s: certificate %s, valid until %s\n", answer.Identity, answer.Serial, moment(answer.NotAfter))
 		fmt.Fprintf(w, "wrote %s, %s and %s\n", place.files.key, place.files.cert, place.files.ca)
-		fmt.Fprintf(w, "\ncall:  %s\nrenew: tenantgate renew --cert %s --key %s\n", place.files.curl(answer.Proxy), place.files.cert, place.files.key)
+		switch answer.ProxyTrust {
+		case enrolment.TrustProxyRoots:
+			fmt.Fprintf(w, "wrote %s: the proxy's certificate is of another CA than this one; verify it with that file\n", place.files.proxyCA)
+		case enrolment.TrustSystem:
+			fmt.Fprintln(w, "the proxy's certificate is of a CA that this machine is expected to trust: verify it with the system's roots, and not with ca.pem")
+		}
+		fmt.Fprintf(w, "\ncall:  %s\nrenew: tenantgate renew --cert %s --key %s\n", place.files.curl(answer), place.files.cert, place.files.key)
 	})
 }
 

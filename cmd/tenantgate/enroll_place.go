@@ -136,12 +136,15 @@ func (p *enrollPlace) finish(got *received, base string) error {
 		return err
 	}
 	staged := filesIn(p.stage, p.name)
-	for _, f := range []struct {
+	type file struct {
 		path string
 		data []byte
-	}{
-		{staged.ca, pki.EncodeCertificates(got.roots...)}, {staged.settings, settings}, {staged.cert, []byte(got.Chain)},
-	} {
+	}
+	files := []file{{staged.ca, pki.EncodeCertificates(got.roots...)}, {staged.settings, settings}, {staged.cert, []byte(got.Chain)}}
+	if got.ProxyTrust == enrolment.TrustProxyRoots {
+		files = append([]file{{staged.proxyCA, []byte(got.ProxyRoots)}}, files...)
+	}
+	for _, f := range files {
 		if err := replaceFile(f.path, f.data, 0o644); err != nil {
 			return err
 		}
@@ -165,6 +168,11 @@ func (p *enrollPlace) finish(got *received, base string) error {
 	if _, err := os.Lstat(p.files.ca); err != nil { // one that is there was looked at
 		moves = append([][2]string{{staged.ca, p.files.ca}}, moves...)
 	}
+	if got.ProxyTrust == enrolment.TrustProxyRoots { // several identities of one server have the same
+		if err := os.Rename(staged.proxyCA, p.files.proxyCA); err != nil {
+			return fmt.Errorf("writing %s: %w", p.files.proxyCA, err)
+		}
+	}
 	for _, m := range moves {
 		if err := linkSame(m[0], m[1]); err != nil {
 			return err
@@ -184,7 +192,7 @@ func (p *enrollPlace) sweep(staged callerFiles) error {
 	}
 	for _, e := range entries {
 		path := filepath.Join(p.stage, e.Name())
-		if !slices.Contains([]string{staged.key, staged.cert, staged.ca, staged.settings}, path) {
+		if !slices.Contains([]string{staged.key, staged.cert, staged.ca, staged.proxyCA, staged.settings}, path) {
 			if err := os.Remove(path); err != nil {
 				return fmt.Errorf("clearing %s: %w", p.stage, err)
 			}

@@ -18,7 +18,7 @@ type enrolmentService struct {
 
 func newEnrolmentService(n *node) *enrolmentService {
 	server := &enrolment.Server{
-		Registry: n.registry, CA: n.ca, Trust: n.trust.Load, Proxy: n.proxyURL, Record: n.records.AppendEnrolment, Metrics: n.metrics, Logger: n.log,
+		Registry: n.registry, CA: n.ca, Trust: n.trust.Load, Proxy: n.proxyURL, ProxyRoots: n.proxyRoots, Record: n.records.AppendEnrolment, Metrics: n.metrics, Logger: n.log,
 	}
 	return &enrolmentService{n, server.HTTP(n.certificate)}
 }
@@ -49,7 +49,7 @@ func (n *node) enrolmentURL() string {
 	if n.cfg.Enrolment.URL != "" {
 		return n.cfg.Enrolment.URL
 	}
-	return n.cfg.addressed(n.front.enrolment.Addr())
+	return addressed(n.cfg.ServerNames[0], n.front.enrolment.Addr())
 }
 
 // proxyURL is the address at which callers use their certificates.
@@ -59,14 +59,14 @@ func (n *node) proxyURL() string {
 	if n.cfg.Enrolment.ProxyURL != "" {
 		return n.cfg.Enrolment.ProxyURL
 	}
-	return n.cfg.addressed(n.front.callers.Addr())
+	return addressed(n.cfg.callerNames()[0], n.front.callers.Addr())
 }
 
-// addressed is a listener as callers reach it by the first of the server's names.
-func (c *Config) addressed(l net.Addr) string {
+// addressed is a listener as callers reach it by a name.
+func addressed(name string, l net.Addr) string {
 	_, port, err := net.SplitHostPort(l.String())
 	if err != nil || port == "443" {
-		return "https://" + c.ServerNames[0]
+		return "https://" + name
 	}
-	return "https://" + net.JoinHostPort(c.ServerNames[0], port)
+	return "https://" + net.JoinHostPort(name, port)
 }

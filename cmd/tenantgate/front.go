@@ -9,7 +9,8 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/admin"
 )
 
-// listeners are the addresses of a node: callers, the admin socket, the admin listener, the enrolment listener, and what is published of the CA.
+// listeners are the addresses of a node: callers, the admin socket, the admin listener, the enrolment listener, what is published of the CA, and where an
+// ACME server asks.
 type listeners struct {
 	callers net.Listener
 	socket  net.Listener // nil without admin.socket
@@ -17,11 +18,12 @@ type listeners struct {
 	publish net.Listener // nil without publish.listen
 
 	enrolment net.Listener // nil without enrolment.listen
+	challenge net.Listener // nil without server_certificate.acme.http_listen
 }
 
 // listen opens all addresses of the configuration, or none. Those that were inherited are open already.
 func listen(cfg *Config, in inherited) (_ *listeners, err error) {
-	l := &listeners{callers: in.callers, admin: in.admin, enrolment: in.enrolment, publish: in.publish}
+	l := &listeners{callers: in.callers, admin: in.admin, enrolment: in.enrolment, publish: in.publish, challenge: in.challenge}
 	defer func() {
 		if err != nil {
 			l.close()
@@ -47,6 +49,11 @@ func listen(cfg *Config, in inherited) (_ *listeners, err error) {
 			return nil, err
 		}
 	}
+	if l.challenge == nil && cfg.ServerCertificate.ACME.HTTPListen != "" {
+		if l.challenge, err = listenTCP("server_certificate.acme.http_listen", cfg.ServerCertificate.ACME.HTTPListen); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Admin.Socket != "" {
 		if l.socket, err = admin.ListenUnix(cfg.Admin.Socket); err != nil {
 			return nil, err
@@ -57,7 +64,7 @@ func listen(cfg *Config, in inherited) (_ *listeners, err error) {
 
 // close closes what is open. Closing twice does no harm.
 func (l *listeners) close() {
-	for _, one := range []net.Listener{l.callers, l.socket, l.admin, l.enrolment, l.publish} {
+	for _, one := range []net.Listener{l.callers, l.socket, l.admin, l.enrolment, l.publish, l.challenge} {
 		if one != nil {
 			one.Close()
 		}
@@ -72,6 +79,7 @@ type addresses struct {
 	publish string // host:port, "" when nothing is published
 
 	enrolment string // host:port, "" when there is no enrolment listener
+	challenge string // host:port, "" when no http-01 challenges are answered
 }
 
 func (l *listeners) addresses() addresses {
@@ -85,6 +93,9 @@ func (l *listeners) addresses() addresses {
 	if l.enrolment != nil {
 		a.enrolment = l.enrolment.Addr().String()
 	}
+	if l.challenge != nil {
+		a.challenge = l.challenge.Addr().String()
+	}
 	if l.socket != nil {
 		a.socket = l.socket.Addr().String()
 	}
@@ -96,7 +107,7 @@ func (a addresses) shell() []byte {
 	var b strings.Builder
 	for _, line := range []struct{ name, value string }{
 		{"listen", dialable(a.callers)}, {"admin", dialable(a.admin)}, {"socket", a.socket}, {"publish", dialable(a.publish)},
-		{"enrolment", dialable(a.enrolment)},
+		{"enrolment", dialable(a.enrolment)}, {"challenge", dialable(a.challenge)},
 	} {
 		if line.value != "" {
 			fmt.Fprintf(&b, "%s=%s\n", line.name, line.value)
@@ -113,13 +124,13 @@ func (n *node) listen(in inherited) error {
 	}
 	n.front = front
 	a := front.addresses()
-	n.log.Info("listening", "callers", a.callers, "admin", a.admin, "socket", a.socket, "publish", a.publish, "enrolment", a.enrolment)
+	n.log.Info("listening", "callers", a.callers, "admin", a.admin, "socket", a.socket, "publish", a.publish, "enrolment", a.enrolment, "challenge", a.challenge)
 	return nil
 }
 
 // serve serves all addresses until [node.shutdown], then returns nil; or until one of them breaks.
 func (n *node) serve() error {
-	ended := make(chan error, 4)
+	ended := make(chan error, 6)
 	serving := 1
 	go func() { ended <- n.proxy.Serve(n.front.callers) }()
 	if n.front.socket != nil {
@@ -137,6 +148,10 @@ func (n *node) serve() error {
 	if n.front.enrolment != nil {
 		serving++
 		go func() { ended <- n.enrolment.serve(n.front.enrolment) }()
+	}
+	if n.front.challenge != nil {
+		serving++
+		go func() { ended <- n.challenges.serve(n.front.challenge) }()
 	}
 	for range serving {
 		if err := <-ended; err != nil && !errors.Is(err, net.ErrClosed) {

@@ -35,6 +35,7 @@ type node struct {
 	ca       *pki.CA
 	trust    atomic.Pointer[pki.Trust]       // what client certificates must chain to; replaced whole by a reload
 	certs    atomic.Pointer[pki.ServerCerts] // our own certificates; replaced whole by a reload
+	source   atomic.Pointer[callerSource]    // of what callers see; replaced whole by a reload
 	sealer   identity.Sealer
 	tokens   *token.Engine
 	gatherer *prometheus.Registry
@@ -46,7 +47,8 @@ type node struct {
 	publish  *publisher
 	front    *listeners
 
-	enrolment *enrolmentService
+	enrolment  *enrolmentService
+	challenges *challengeService
 
 	memoryLimit int64 // of the collector, as the environment has it; of openDataPlane and reload
 
@@ -78,7 +80,7 @@ func openNode(ctx context.Context, cfg *Config, log *slog.Logger, level *slog.Le
 		return nil, err
 	}
 	n.admin, n.enrolment = newAdminService(n), newEnrolmentService(n)
-	n.publish = newPublisher(n)
+	n.publish, n.challenges = newPublisher(n), newChallengeService(n)
 	return n, nil
 }
 
@@ -115,6 +117,11 @@ func (n *node) openState(ctx context.Context, cfg *Config) error {
 		return err
 	}
 	n.certs.Store(certs)
+	source, err := n.openCallerSource(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	n.source.Store(source)
 	return nil
 }
 
@@ -137,7 +144,8 @@ func (n *node) openDataPlane(ctx context.Context, cfg *Config) error {
 	n.proxy = proxy.New(proxy.Config{
 		Registry:       n.registry,
 		Trust:          n.trust.Load,
-		GetCertificate: n.certificate,
+		GetCertificate: n.callerCertificate,
+		Challenge:      n.challenge,
 		Tokens:         n.tokens,
 		Log:            n.records,
 		Metrics:        n.metrics,
@@ -160,7 +168,7 @@ func (n *node) boundMemory(cfg *Config) {
 	debug.SetMemoryLimit(n.memoryLimit)
 }
 
-// certificate chooses our own certificate for a handshake.
+// certificate chooses our own certificate for a handshake with administrators and with callers who enrol: they know the CA's root and no other.
 func (n *node) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return n.certs.Load().GetCertificate(hello)
 }
@@ -180,6 +188,7 @@ func (n *node) close() error {
 	if n.records != nil {
 		errs = append(errs, n.records.Close())
 	}
+	n.source.Load().close()
 	if certs := n.certs.Load(); certs != nil {
 		certs.Close()
 	}
@@ -202,6 +211,7 @@ func (n *node) shutdown(ctx context.Context) error {
 	defer cancel()
 	n.admin.shutdown(adminCtx)
 	n.publish.shutdown(adminCtx)
+	n.challenges.shutdown(adminCtx)
 	return errors.Join(err, n.close())
 }
 

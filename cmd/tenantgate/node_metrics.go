@@ -23,6 +23,7 @@ func (n *node) watch(registry prometheus.Registerer) {
 		return enabled, disabled
 	})
 	n.metrics.WatchCertificates(n.expiries)
+	n.metrics.WatchServerCertificates(n.serverCertificates)
 	n.metrics.WatchCredentials(n.credentialEnds, func() map[string]int { return n.proxy.Fallbacks() })
 	n.metrics.WatchTokens(n.tokenStates)
 	n.metrics.WatchTokenServers(n.tokenServerStates)

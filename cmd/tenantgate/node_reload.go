@@ -47,10 +47,27 @@ func (n *node) tryReload(ctx context.Context, path string) error {
 			return err
 		}
 	}
-	if err := n.records.Reopen(); err != nil { // keeps the old file when it cannot
+	source := n.source.Load()
+	newSource := !source.same(next)
+	if newSource {
+		source, err = n.openCallerSource(ctx, next)
+	} else if source.certificateSource != nil {
+		err = source.Look()
+	}
+	discard := func() {
 		if newCerts {
 			certs.Close()
 		}
+		if newSource {
+			source.close()
+		}
+	}
+	if err != nil {
+		discard()
+		return err
+	}
+	if err := n.records.Reopen(); err != nil { // keeps the old file when it cannot
+		discard()
 		return fmt.Errorf("opening the access record again: %w", err)
 	}
 
@@ -58,6 +75,10 @@ func (n *node) tryReload(ctx context.Context, path string) error {
 	n.trust.Store(trust)
 	if newCerts {
 		n.certs.Swap(certs).Close()
+	}
+	if newSource {
+		source.before = n.source.Load().certificateSource
+		n.source.Swap(source).close()
 	}
 	n.boundMemory(next)
 	if old.Limits.forProxy() != next.Limits.forProxy() {
@@ -74,6 +95,8 @@ func (n *node) tryReload(ctx context.Context, path string) error {
 func (c *Config) withReloaded(next *Config) *Config {
 	merged := *c
 	merged.ServerNames = next.ServerNames
+	merged.ServerCertificate = next.ServerCertificate
+	merged.ServerCertificate.ACME.HTTPListen = c.ServerCertificate.ACME.HTTPListen
 	merged.Log.Level = next.Log.Level
 	merged.Enrolment.URL, merged.Enrolment.ProxyURL = next.Enrolment.URL, next.Enrolment.ProxyURL
 	merged.Limits = next.Limits

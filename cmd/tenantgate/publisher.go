@@ -22,7 +22,7 @@ type publisher struct {
 
 func newPublisher(n *node) *publisher {
 	return &publisher{node: n, server: &http.Server{
-		Handler:           &publish.Handler{CA: n.ca, Trust: n.trust.Load, Logger: n.log},
+		Handler:           n.httpChallenge(&publish.Handler{CA: n.ca, Trust: n.trust.Load, Logger: n.log}),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      time.Minute,

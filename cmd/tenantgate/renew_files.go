@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy/enrolment"
 )
 
 // renewFiles are the files of a certificate that is renewed. What is new is written whole beside the old (.new), and then takes its name: first the
@@ -113,7 +114,7 @@ func (f *renewFiles) put(got *received, key crypto.Signer, keep bool) error {
 			return err
 		}
 		f.forget()
-		return f.putRoots(got.roots)
+		return f.putTrust(got)
 	}
 	if err := f.write(f.newCert(), chain, f.cert); err != nil {
 		return err
@@ -129,7 +130,25 @@ func (f *renewFiles) put(got *received, key crypto.Signer, keep bool) error {
 	if err := syncDir(filepath.Dir(f.cert)); err != nil {
 		return err
 	}
-	return f.putRoots(got.roots)
+	return f.putTrust(got)
+}
+
+// putTrust writes what verifies the enrolment listener and the proxy.
+func (f *renewFiles) putTrust(got *received) error {
+	if err := f.putRoots(got.roots); err != nil {
+		return err
+	}
+	b := []byte(got.ProxyRoots)
+	if got.ProxyTrust != enrolment.TrustProxyRoots {
+		if _, err := os.Stat(f.proxyCA); err != nil || got.ProxyTrust == enrolment.TrustSystem {
+			return nil
+		}
+		b = pki.EncodeCertificates(got.roots...) // the proxy's certificate is the CA's own again
+	}
+	if old, err := os.ReadFile(f.proxyCA); err == nil && string(old) == string(b) {
+		return nil
+	}
+	return f.replace(f.proxyCA, b, f.proxyCA)
 }
 
 // putRoots writes the CA's roots when they have changed: a new root comes with the first renewal after it was made.

@@ -83,8 +83,8 @@ func StartPebble(t testing.TB, o PebbleOptions) *Pebble {
 		}
 	}
 	resolver := freeAddress(t)
-	p.run(exec.Command(names, "-dnsserver", resolver, "-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", "",
-		"-doh", "", "-management", freeAddress(t)))
+	p.run(exec.Command(names, "-dns01", resolver, "-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", "",
+		"-management", freeAddress(t)))
 	p.cmd = exec.Command(program, "-config", configFile, "-dnsserver", resolver)
 	p.cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", fmt.Sprintf("PEBBLE_WFE_NONCEREJECT=%d", o.NonceReject), "PEBBLE_AUTHZREUSE=0")
 	p.run(p.cmd)
@@ -141,7 +141,7 @@ func (p *Pebble) Root() string {
 func (p *Pebble) Issued() int { return strings.Count(p.out.String(), "Issued certificate serial") }
 
 // Accounts is how many accounts it has made.
-func (p *Pebble) Accounts() int { return strings.Count(p.out.String(), "There are now") }
+func (p *Pebble) Accounts() int { return strings.Count(p.out.String(), " accounts in memory") }
 
 // Said is what it has logged.
 func (p *Pebble) Said() string { return p.out.String() }

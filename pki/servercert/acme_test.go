@@ -49,7 +49,7 @@ func open(t *testing.T, env *pkitest.Env, o servercert.ACMEOptions) *node {
 		t.Fatal(err)
 	}
 	n := &node{log: new(logged)}
-	o.AgreeTerms, o.Storage, o.Logger = true, storage, slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	o.AgreeTerms, o.Storage, o.Logger = true, storage, slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	if n.ACME, err = servercert.OpenACME(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}

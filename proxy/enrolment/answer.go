@@ -21,9 +21,14 @@ type Answer struct {
 	// NotBefore and NotAfter are the bounds of its validity.
 	NotBefore time.Time `json:"not_before"`
 	NotAfter  time.Time `json:"not_after"`
-	// Chain is the certificate and its intermediate, Roots what they and the proxy's own certificate lead to, as PEM.
+	// Chain is the certificate and its intermediate, Roots what they and this listener's own certificate lead to, as PEM.
 	Chain string `json:"chain"`
 	Roots string `json:"roots"`
+	// ProxyTrust says what verifies the proxy: "" or [TrustRoots] is Roots, [TrustProxyRoots] ProxyRoots, [TrustSystem] what the caller's system trusts anyway.
+	ProxyTrust string `json:"proxy_trust,omitempty"`
+	// ProxyRoots are what the proxy's certificate leads to where that is another CA, and Roots behind them, because certificates of those are served while
+	// the other CA gives none; PEM.
+	ProxyRoots string `json:"proxy_roots,omitempty"`
 	// Proxy is the address that the certificate is for; "" when the server does not know it.
 	Proxy string `json:"proxy,omitempty"`
 	// Dropped says what the request asked for and did not get, one sentence each.
@@ -32,10 +37,25 @@ type Answer struct {
 	repeated bool // the caller has got it before
 }
 
+// What verifies the proxy: see [Answer.ProxyTrust].
+const (
+	TrustRoots      = "roots"
+	TrustProxyRoots = "proxy_roots"
+	TrustSystem     = "system"
+)
+
 func (s *Server) answer(issued *pki.Issued, name string, repeated bool) *Answer {
 	a := &Answer{
 		Identity: name, Serial: issued.Serial, Fingerprint: issued.Fingerprint, NotBefore: issued.Leaf.NotBefore, NotAfter: issued.Leaf.NotAfter,
 		Chain: string(issued.PEM()), Roots: s.roots(), Dropped: issued.Dropped, repeated: repeated,
+	}
+	if s.ProxyRoots != nil {
+		switch roots, system := s.ProxyRoots(); {
+		case len(roots) > 0:
+			a.ProxyTrust, a.ProxyRoots = TrustProxyRoots, string(pki.EncodeCertificates(roots...))+a.Roots
+		case system:
+			a.ProxyTrust = TrustSystem
+		}
 	}
 	if s.Proxy != nil {
 		a.Proxy = s.Proxy()

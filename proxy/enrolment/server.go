@@ -3,6 +3,7 @@ package enrolment
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -44,6 +45,9 @@ type Server struct {
 	Trust func() *pki.Trust
 	// Proxy is the address at which callers use their certificates, for them to know; nil does not tell it.
 	Proxy func() string
+	// ProxyRoots are what the proxy's certificate leads to where that is not the CA, so that callers can verify it; system says that it is a CA which callers
+	// trust anyway. nil, and no roots without system, is the CA.
+	ProxyRoots func() (roots []*x509.Certificate, system bool)
 	// Record takes one record of each request, whether a certificate came of it or not; nil takes none. What the requests of one address beyond
 	// its rate, and a flood of refusals from many, would add is left out.
 	Record func(*record.Access)
