@@ -40,7 +40,7 @@ func (s *Server) handshake(c *conn, from netip.Prefix) {
 	}
 	state := tc.ConnectionState()
 	if state.NegotiatedProtocol == challengeProtocol { // it has what it came for; nothing is served to whoever shows no certificate
-		linger(c.raw)
+		tc.Close()
 		s.forget(c)
 		return
 	}

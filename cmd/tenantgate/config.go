@@ -290,7 +290,7 @@ func defaultConfig() Config {
 		Listen:      ":8443",
 		ServerNames: []string{"localhost"},
 		ServerCertificate: ServerCertificateConfig{
-			Source: sourceInternal, ACME: ACMEConfig{Challenges: []string{servercert.TLSALPN01}, KeyType: pki.P256},
+			Source: sourceInternal, Names: []string{}, ACME: ACMEConfig{Challenges: []string{servercert.TLSALPN01}, KeyType: pki.P256}, Files: []CertificateFile{},
 		},
 		Database: "tenantgate.db",
 		KeyFile:  "keys/master.key",
