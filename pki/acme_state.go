@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -67,7 +68,7 @@ func (s *ACMEState) CreateOrder(ctx context.Context, o *acme.Order) error {
 	for i, identifier := range o.Identifiers {
 		id := newACMEID()
 		_, err := s.q.ExecContext(ctx, `INSERT INTO pki_acme_authorizations (id, order_id, account, place, host, token, status, expires)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, id, o.ID, o.AccountID, i, identifier.Value, rand.Text(), string(acme.StatusPending), o.ExpiresAt.UnixMicro())
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, id, o.ID, o.AccountID, i, identifier.Value, newACMEToken(), string(acme.StatusPending), o.ExpiresAt.UnixMicro())
 		if err != nil {
 			return fmt.Errorf("storing an authorization: %w", err)
 		}
@@ -81,6 +82,13 @@ func (s *ACMEState) CreateOrder(ctx context.Context, o *acme.Order) error {
 		o.AuthorizationIDs = append(o.AuthorizationIDs, id)
 	}
 	return nil
+}
+
+// newACMEToken is what a client proves a name with. Some clients decode it (certbot), so that it is the encoding of something (RFC 8555 section 8.3).
+func newACMEToken() string {
+	token := make([]byte, 24)
+	rand.Read(token) // never fails (crypto/rand)
+	return base64.RawURLEncoding.EncodeToString(token)
 }
 
 // GetOrder returns an order, or [ErrNotFound]. One whose time is over is invalid, whatever is stored.

@@ -199,8 +199,12 @@ func (s *Server) look(ctx context.Context, x *exchange, ch *acme.Challenge) {
 	default:
 		ch.Error.Detail = "nobody has shaken hands as acme-tls/1 at " + ch.Value + ": is the client there, and can it be reached from the enrolment listener?"
 	}
-	x.Access.Cause = "challenge " + string(ch.Type) + " of " + ch.Value + ": " + ch.Error.Detail
-	if refused != nil {
-		x.Access.Cause = "challenge " + string(ch.Type) + " of " + ch.Value + ": " + refused.Error()
+	cause := ch.Error.Detail
+	switch {
+	case refused != nil:
+		cause = refused.Error()
+	case found != nil && found.Type == typePrefix+acme.ErrorConnectionType.String():
+		cause = found.Error()
 	}
+	x.Access.Cause = "challenge " + string(ch.Type) + " of " + ch.Value + ": " + cause
 }
