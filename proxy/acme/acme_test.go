@@ -347,6 +347,28 @@ func nonceIsGoodOnce(t *testing.T, h *house) {
 	}
 }
 
+func TestWhatCannotBeRecordedIsNotIssued(t *testing.T) {
+	h := build(t)
+	c := h.registered(nil)
+	o := c.ready(host)
+	key := h.pki.Key(pki.P256)
+	exec := func(statement string) {
+		t.Helper()
+		if _, err := h.db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(`ALTER TABLE change_records RENAME TO gone`)
+	h.refused(c.finalize(o, key, host), "serverInternal", record.Internal, 0)
+	exec(`ALTER TABLE gone RENAME TO change_records`)
+	if r := c.post(o.header.Get("Location"), nil); r.object.Status != "ready" {
+		t.Errorf("the order is %s", r.body)
+	}
+	if r := c.finalize(o, key, host); r.object.Status != "valid" || h.certificates() != 1 {
+		t.Errorf("got %s", r.body)
+	}
+}
+
 func TestClockJumps(t *testing.T) {
 	h := build(t)
 	c := h.registered(nil)
