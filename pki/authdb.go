@@ -72,10 +72,15 @@ func (s *store) StoreCertificateChain(chain ...*x509.Certificate) error {
 	ctx, cancel := context.WithTimeout(p.ctx, s.timeout)
 	defer cancel()
 	sum := sha256.Sum256(chain[0].Raw)
+	key, err := KeyFingerprint(chain[0].PublicKey)
+	if err != nil {
+		p.err = err
+		return err
+	}
 	_, p.err = p.tx.ExecContext(ctx, `INSERT INTO pki_certificates
-		(serial, fingerprint, issuer, profile, name, not_before, not_after, created, der) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		(serial, fingerprint, issuer, profile, name, not_before, not_after, created, der, key) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 		serial, hex.EncodeToString(sum[:]), s.issuer, p.profile, p.name,
-		chain[0].NotBefore.UnixMicro(), chain[0].NotAfter.UnixMicro(), p.now.UnixMicro(), chain[0].Raw)
+		chain[0].NotBefore.UnixMicro(), chain[0].NotAfter.UnixMicro(), p.now.UnixMicro(), chain[0].Raw, key)
 	p.stored = p.err == nil
 	return p.err
 }

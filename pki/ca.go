@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
+	"time"
 
 	"github.com/smallstep/certificates/authority"
 	"github.com/smallstep/certificates/authority/config"
@@ -92,6 +93,9 @@ func (ca *CA) Trust() *Trust { return ca.trust }
 
 // TrustDomain returns the authority part of the SPIFFE IDs this CA issues.
 func (ca *CA) TrustDomain() string { return ca.options.TrustDomain }
+
+// Now is the time by the CA's clock.
+func (ca *CA) Now() time.Time { return ca.options.Now() }
 
 // Intermediate returns the certificate that signs.
 func (ca *CA) Intermediate() *x509.Certificate { return ca.issuer }

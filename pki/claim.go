@@ -79,11 +79,11 @@ func (ca *CA) Settle(ctx context.Context, tx *sql.Tx, c Claim, serial string) er
 }
 
 // IssuedBefore returns a certificate that was issued earlier, with its chain, for whoever has lost it. An unknown serial number is
-// [ErrNotFound]. It says nothing about revocation.
+// [ErrNotFound]. It says nothing about revocation. With a transaction the answer is as of that; tx may be nil.
 func (ca *CA) IssuedBefore(ctx context.Context, tx *sql.Tx, serial string) (*Issued, error) {
 	ctx, cancel := context.WithTimeout(ctx, ca.options.DatabaseTimeout)
 	defer cancel()
-	r, err := readRecord(ctx, tx, serial)
+	r, err := readRecord(ctx, ca.querier(tx), serial)
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,8 @@ import (
 // [OutboundProfile] or [ParseProfile].
 type Profile struct {
 	kind             string
-	tenant           string // of an outbound profile
+	tenant           string   // of an outbound profile
+	hosts            []string // of a client profile with host names
 	def, least, most time.Duration
 }
 
@@ -155,6 +156,9 @@ func (p Profile) template(trustDomain, name string, key crypto.PublicKey) *x509.
 	}
 	if p.kind == "outbound" {
 		t.Subject.OrganizationalUnit = []string{p.tenant}
+	}
+	if len(p.hosts) > 0 { // see WithHosts
+		t.Subject, t.DNSNames = pkix.Name{OrganizationalUnit: []string{name}}, p.hosts
 	}
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	t.URIs = []*url.URL{p.uri(trustDomain, name)}

@@ -25,5 +25,15 @@ func RevocationReasons() []string {
 	return names
 }
 
+// RevocationReason returns the reason with that number, if it is one of [RevocationReasons].
+func RevocationReason(code int) (string, bool) {
+	for name, number := range reasonCodes {
+		if number == code {
+			return name, true
+		}
+	}
+	return "", false
+}
+
 // reasonCode is the number of a reason; of a word that is none, as a database of an earlier version might have, that of unspecified.
 func reasonCode(reason string) int { return reasonCodes[reason] }

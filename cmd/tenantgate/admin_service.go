@@ -31,8 +31,8 @@ func newAdminService(n *node) *adminService {
 	server := func(actor func(*http.Request) (string, error)) *http.Server {
 		return &http.Server{
 			Handler: &admin.Server{
-				Registry: n.registry, CA: n.ca, DB: n.db.DB, Actor: actor, Enrolment: n.enrolmentURL, Ready: a.checks, Metrics: metrics, Logger: n.log,
-				Tokens: n.tokens, TokenEndpoint: n.tokens.Endpoint, Way: n.way, CredentialUses: n.credentialUses,
+				Registry: n.registry, CA: n.ca, DB: n.db.DB, Actor: actor, Enrolment: n.enrolmentURL, ACME: n.acmeDirectory,
+				Ready: a.checks, Metrics: metrics, Logger: n.log, Tokens: n.tokens, TokenEndpoint: n.tokens.Endpoint, Way: n.way, CredentialUses: n.credentialUses,
 			},
 			ReadHeaderTimeout: 10 * time.Second,
 			ReadTimeout:       30 * time.Second,

@@ -160,6 +160,24 @@ type EnrolmentConfig struct {
 	// ProxyURL is the address at which callers use their certificates; they are told it. "" = the first of server_names and the port callers
 	// connect to.
 	ProxyURL string `yaml:"proxy_url"`
+
+	// ACME serves callers who have an ACME client, on the same listener.
+	ACME ACMEConfig `yaml:"acme"`
+}
+
+// ACMEConfig says which hosts the ACME server may call to look at their answers to challenges.
+type ACMEConfig struct {
+	// Allow are the networks in which callers' hosts are, such as 10.0.0.0/8. No other address is called; loopback, link-local and metadata addresses never
+	// are. Without any there is no ACME. [restart]
+	Allow []string `yaml:"allow"`
+
+	// UnsafeLoopback has addresses of this machine called, too, if Allow has them. [restart]
+	UnsafeLoopback bool `yaml:"unsafe_loopback"`
+
+	// UnsafeHTTPPort and UnsafeTLSPort are where http-01 and tls-alpn-01 are looked for in place of 80 and 443, which only root opens on most hosts; on
+	// others whoever may open a port can prove to have the host. 0 = 80 and 443. [restart]
+	UnsafeHTTPPort int `yaml:"unsafe_http_port"`
+	UnsafeTLSPort  int `yaml:"unsafe_tls_port"`
 }
 
 // RecordConfig says where access records go.
@@ -355,6 +373,10 @@ func (c *Config) needRestart(next *Config) []string {
 		{"admin.socket", c.Admin.Socket != next.Admin.Socket},
 		{"admin.listen", c.Admin.Listen != next.Admin.Listen},
 		{"enrolment.listen", c.Enrolment.Listen != next.Enrolment.Listen},
+		{"enrolment.acme.allow", !slices.Equal(c.Enrolment.ACME.Allow, next.Enrolment.ACME.Allow)},
+		{"enrolment.acme.unsafe_loopback", c.Enrolment.ACME.UnsafeLoopback != next.Enrolment.ACME.UnsafeLoopback},
+		{"enrolment.acme.unsafe_http_port", c.Enrolment.ACME.UnsafeHTTPPort != next.Enrolment.ACME.UnsafeHTTPPort},
+		{"enrolment.acme.unsafe_tls_port", c.Enrolment.ACME.UnsafeTLSPort != next.Enrolment.ACME.UnsafeTLSPort},
 		{"record.access", c.Record.Access != next.Record.Access},
 		{"record.unsafe_drop_when_full", c.Record.UnsafeDropWhenFull != next.Record.UnsafeDropWhenFull},
 		{"log.format", c.Log.Format != next.Log.Format},

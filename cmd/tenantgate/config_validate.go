@@ -2,6 +2,7 @@ package main
 
 import (
 	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -60,6 +61,9 @@ func (c *Config) validate() error {
 		checks = append(checks, invalidKey{"enrolment.listen", addressProblem(c.Enrolment.Listen)})
 	}
 	checks = append(checks, invalidKey{"enrolment.url", urlProblem(c.Enrolment.URL)}, invalidKey{"enrolment.proxy_url", urlProblem(c.Enrolment.ProxyURL)})
+	for _, problem := range acmeProblems(&c.Enrolment) {
+		checks = append(checks, problem)
+	}
 	if c.Admin.Listen != "" {
 		checks = append(checks, invalidKey{"admin.listen", addressProblem(c.Admin.Listen)})
 	} else if c.Admin.Socket == "" {
@@ -103,6 +107,32 @@ func urlProblem(s string) string {
 		return strconv.Quote(s) + " is not https://host:port, such as https://gate.example.com:8444, without a path"
 	}
 	return ""
+}
+
+// acmeProblems are what is wrong with the ACME server's settings.
+func acmeProblems(e *EnrolmentConfig) (problems []invalidKey) {
+	a := &e.ACME
+	const loopback = "this is the machine itself, which is never called; set enrolment.acme.unsafe_loopback, if that is what you want"
+	for _, s := range a.Allow {
+		network, err := netip.ParsePrefix(s)
+		switch {
+		case err != nil:
+			problems = append(problems, invalidKey{"enrolment.acme.allow", strconv.Quote(s) + " is not a network, such as 10.0.0.0/8 or 2001:db8::/32"})
+		case network.Addr().Is4In6():
+			problems = append(problems, invalidKey{"enrolment.acme.allow", strconv.Quote(s) + " is a network of IPv4 in the form of IPv6: write it as one of IPv4"})
+		case network.Addr().IsLoopback() && !a.UnsafeLoopback:
+			problems = append(problems, invalidKey{"enrolment.acme.allow", strconv.Quote(s) + ": " + loopback})
+		}
+	}
+	if len(a.Allow) > 0 && e.Listen == "" {
+		problems = append(problems, invalidKey{"enrolment.acme.allow", "ACME is served on the enrolment listener, and enrolment.listen is not set"})
+	}
+	for key, port := range map[string]int{"enrolment.acme.unsafe_http_port": a.UnsafeHTTPPort, "enrolment.acme.unsafe_tls_port": a.UnsafeTLSPort} {
+		if port < 0 || port > 65535 {
+			problems = append(problems, invalidKey{key, strconv.Itoa(port) + " is not a port between 1 and 65535, or 0"})
+		}
+	}
+	return problems
 }
 
 func serverNamesProblem(names []string) string {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 
+	"github.com/tenantgate/tenantgate/proxy/acme"
 	"github.com/tenantgate/tenantgate/proxy/enrolment"
 )
 
@@ -20,7 +22,21 @@ func newEnrolmentService(n *node) *enrolmentService {
 	server := &enrolment.Server{
 		Registry: n.registry, CA: n.ca, Trust: n.trust.Load, Proxy: n.proxyURL, ProxyRoots: n.proxyRoots, Record: n.records.AppendEnrolment, Metrics: n.metrics, Logger: n.log,
 	}
+	if targets := n.cfg.Enrolment.ACME.targets(); len(targets.Allow) > 0 {
+		server.ACME = &acme.Server{Registry: n.registry, CA: n.ca, Targets: targets, Logger: n.log}
+	}
 	return &enrolmentService{n, server.HTTP(n.certificate)}
+}
+
+// targets are the hosts that may be called. The configuration was validated before.
+func (c *ACMEConfig) targets() acme.Targets {
+	t := acme.Targets{UnsafeLoopback: c.UnsafeLoopback, HTTPPort: c.UnsafeHTTPPort, TLSPort: c.UnsafeTLSPort}
+	for _, s := range c.Allow {
+		if network, err := netip.ParsePrefix(s); err == nil {
+			t.Allow = append(t.Allow, network)
+		}
+	}
+	return t
 }
 
 // serve serves the listener until shutdown.
@@ -50,6 +66,17 @@ func (n *node) enrolmentURL() string {
 		return n.cfg.Enrolment.URL
 	}
 	return addressed(n.cfg.ServerNames[0], n.front.enrolment.Addr())
+}
+
+// acmeDirectory is where ACME clients begin, "" when none is served.
+func (n *node) acmeDirectory() string {
+	base := n.enrolmentURL()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if base == "" || len(n.cfg.Enrolment.ACME.Allow) == 0 {
+		return ""
+	}
+	return base + enrolment.ACMEPath + "directory"
 }
 
 // proxyURL is the address at which callers use their certificates.

@@ -25,6 +25,7 @@ var imports = map[string][]string{
 	"proxy/admin":                    {"identity", "pki", "proxy/token", "proxy/record", "proxy/check", "proxy/enrolment"},
 	"proxy/publish":                  {"pki"},
 	"proxy/enrolment":                {"identity", "pki", "proxy/record"},
+	"proxy/acme":                     {"identity", "pki", "proxy/enrolment", "proxy/record"},
 	"proxy":                          {"identity", "pki", "proxy/token", "proxy/record", "proxy/wire"},
 	"proxy/wire":                     {},
 	"internal/architecture":          {},
@@ -37,7 +38,7 @@ var imports = map[string][]string{
 
 // forbidden are packages that only these of ours may import: the decision, the wire, the registry and the records know no HTTP client, the data plane no SQL.
 var forbidden = map[string][]string{
-	"net/http": {"proxy", "proxy/token", "proxy/record", "proxy/check", "proxy/admin", "proxy/publish", "proxy/enrolment", "proxy/tenantsim", "pki/servercert", "internal/outside",
+	"net/http": {"proxy", "proxy/token", "proxy/record", "proxy/check", "proxy/admin", "proxy/publish", "proxy/enrolment", "proxy/tenantsim", "pki/servercert", "internal/outside", "proxy/acme",
 		"cmd/tenantgate"},
 	"log": {"proxy/tenantsim"},
 	"database/sql": {"identity", "pki", "pki/pkitest", "proxy/token", "proxy/record", "proxy/admin", "proxy/enrolment", "internal/database",

@@ -41,6 +41,8 @@ type Server struct {
 	Way func(t *identity.Tenant, c *identity.Credential, route *identity.Route) (check.Way, error)
 	// Enrolment is the address of the enrolment listener, https://HOST:PORT, for tokens; nil, and "", is that there is none.
 	Enrolment func() string
+	// ACME is the directory of the ACME server, for external account bindings; nil, and "", is that there is none.
+	ACME func() string
 	// Ready looks at the parts of the node, for /readyz and /v1/status. nil is always ready.
 	Ready func(context.Context) []Check
 	// TokenEndpoint returns the token endpoint that a credential's issuer was found to have, "" when that is not known. nil knows none.

@@ -27,6 +27,7 @@ type removal struct {
 	Cascade bool     `json:"cascade"`
 	Revoked []string `json:"revoked,omitempty"` // serial numbers
 	Tokens  int      `json:"enrolment_tokens_withdrawn,omitempty"`
+	Keys    int      `json:"acme_keys_removed,omitempty"`
 }
 
 // removeIdentity removes an identity; its certificates are revoked, in the registry and at the CA.
@@ -53,8 +54,11 @@ func removeIdentity(s *Server, c *call) (any, error) {
 			}
 			done.Revoked = append(done.Revoked, r.Serial)
 		}
-		// Whoever is given the name next must not be enrolled by a token of its former holder.
-		done.Tokens, err = s.CA.WithdrawEnrolmentTokens(c.Context(), tx.SQL(), c.name)
+		// Whoever is given the name next must not be enrolled by a token, nor by an ACME account, of its former holder.
+		if done.Tokens, err = s.CA.WithdrawEnrolmentTokens(c.Context(), tx.SQL(), c.name); err != nil {
+			return act{}, err
+		}
+		done.Keys, err = s.CA.RemoveACMEKeys(c.Context(), tx.SQL(), c.name)
 		return act{c.name, done}, err
 	})
 }

@@ -86,6 +86,7 @@ func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
 	for name, v := range map[string]any{
 		"Tenant": identity.Tenant{}, "Route": identity.Route{}, "Identity": identity.Identity{}, "Credential": admin.Credential{},
 		"Certificate": identity.Certificate{}, "AdministratorCertificate": admin.AdministratorCertificate{}, "CertificateRequest": admin.CertificateRequest{}, "IssuedCertificate": admin.IssuedCertificate{},
+		"ACMEKeyRequest": admin.ACMEKeyRequest{}, "ACMEKey": admin.ACMEKey{}, "NewACMEKey": admin.NewACMEKey{},
 		"EnrolmentTokenRequest": admin.EnrolmentTokenRequest{}, "EnrolmentToken": admin.EnrolmentToken{}, "NewEnrolmentToken": admin.NewEnrolmentToken{},
 		"CredentialRequest": admin.CredentialRequest{}, "RevocationRequest": admin.RevocationRequest{}, "Revocations": admin.Revocations{},
 		"RevocationList": admin.RevocationList{}, "Change": record.Change{}, "Report": record.Report{},

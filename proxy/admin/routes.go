@@ -69,6 +69,10 @@ var endpoints = []endpoint{
 	{"GET", "enrolment-tokens", 200, append([]string{"identity", "state"}, paging...), listEnrolmentTokens},
 	{"GET", "enrolment-tokens/{id}", 200, nil, showEnrolmentToken},
 	{"POST", "enrolment-tokens/{id}/withdraw", 200, nil, withdrawEnrolmentToken},
+	{"POST", "identities/{name}/acme-keys", 201, nil, addACMEKey},
+	{"GET", "acme-keys", 200, append([]string{"identity", "state"}, paging...), listACMEKeys},
+	{"GET", "acme-keys/{id}", 200, nil, showACMEKey},
+	{"DELETE", "acme-keys/{id}", 204, nil, removeACMEKey},
 
 	{"GET", "changes", 200, paging, listChanges},
 	{"GET", "changes/verify", 200, []string{"head"}, verifyChanges},

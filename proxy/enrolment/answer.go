@@ -102,7 +102,10 @@ func writePEM(w http.ResponseWriter, text string) {
 }
 
 func writeRefusal(w http.ResponseWriter, refused Refusal, requestID string) {
-	refused.Type, refused.Title, refused.RequestID = "urn:tenantgate:enrolment:"+refused.Code, http.StatusText(refused.Status), requestID
+	if refused.Type == "" {
+		refused.Type = "urn:tenantgate:enrolment:" + refused.Code
+	}
+	refused.Title, refused.RequestID = http.StatusText(refused.Status), requestID
 	b, err := json.Marshal(refused)
 	if err != nil {
 		panic(err) // strings and a number always encode

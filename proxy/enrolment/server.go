@@ -57,18 +57,21 @@ type Server struct {
 	Logger *slog.Logger
 	// Resolve finds the addresses of the host that a token is bound to; nil asks the system's resolver.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+	// ACME serves clients of ACME; nil serves none.
+	ACME ACME
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 
-	once     sync.Once
-	sources  paces
-	refusals *rate.Limiter
-	acts     chan struct{}
+	once        sync.Once
+	sources     paces
+	acmeSources paces
+	refusals    *rate.Limiter
+	acts        chan struct{}
 }
 
 func (s *Server) start() {
 	s.once.Do(func() {
-		s.sources = newPaces(sourceRate, sourceBurst)
+		s.sources, s.acmeSources = newPaces(sourceRate, sourceBurst), newPaces(acmeRate, acmeBurst)
 		s.refusals = rate.NewLimiter(recordedRate, recordedRate)
 		s.acts = make(chan struct{}, maxActs)
 	})
@@ -88,6 +91,7 @@ type call struct {
 	from    netip.Addr
 	answers *Answer // what came of it
 	roots   bool    // the roots were asked for
+	acme    *ACMEAnswer
 	access  record.Access
 }
 
@@ -102,6 +106,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	if s.isACME(r.URL.Path) {
+		s.serveACME(w, c, began)
+		return
+	}
 	err := s.serve(w, c)
 	if err != nil {
 		refused := refusalOf(err)
@@ -136,7 +144,10 @@ func (s *Server) record(c *call, refused *Refusal, began time.Time) {
 		s.logger().Error("enrolment", "request_id", c.id, "path", c.access.Path, "error", c.access.Cause)
 	}
 	act := strings.TrimPrefix(c.URL.Path, "/v1/")
-	if act != "enroll" && act != "renew" && act != "roots" {
+	switch {
+	case s.isACME(c.URL.Path):
+		act = "acme"
+	case act != "enroll" && act != "renew" && act != "roots":
 		act = "other"
 	}
 	s.Metrics.Enrolment(act, result(c))
@@ -157,6 +168,8 @@ func result(c *call) string {
 		return record.EnrolmentRefused
 	}
 	switch {
+	case c.acme != nil && c.acme.Issued:
+		return record.EnrolmentIssued
 	case c.answers == nil:
 		return record.EnrolmentServed
 	case c.answers.repeated:
@@ -173,7 +186,7 @@ func (s *Server) serve(w http.ResponseWriter, c *call) error {
 	if c.URL.RawQuery != "" || c.URL.EscapedPath() != c.URL.Path {
 		return noAddress.because("")
 	}
-	if len(c.Header.Values("Origin")) > 0 || c.Header.Get("Sec-Fetch-Site") != "" && c.Header.Get("Sec-Fetch-Site") != "none" {
+	if fromWebPage(c.Header) {
 		return fromPage.because("")
 	}
 	var act func(context.Context, *call, *pki.Request) (*Answer, error)
