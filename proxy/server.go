@@ -59,6 +59,7 @@ type Server struct {
 	preferences preferences
 	gates       gates
 	quotas      quotas
+	daily       daily
 	memory      memory
 	turnstile   turnstile
 	made        time.Time
@@ -113,6 +114,7 @@ func New(cfg Config) *Server {
 	s.engines = []*engine{s.engine}
 	cfg.Registry.OnChange(s.registryChanged)
 	go s.tend()
+	go s.keepDaily()
 	return s
 }
 
@@ -247,6 +249,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err := ctx.Err()
 	s.cutAll()
 	s.upstreams.closeAll()
+	s.storeDaily()
 	return err
 }
 

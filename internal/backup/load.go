@@ -83,7 +83,7 @@ func (r *Reader) Load(ctx context.Context, db *database.DB, owners []database.Ow
 	}
 	var contents Contents
 	if err := db.Deferred(ctx, func(tx *sql.Tx) error {
-		contents, err = r.fill(ctx, tx, made, p)
+		contents, err = r.fill(ctx, db, tx, made, p)
 		return err
 	}); err != nil {
 		return contents, err
@@ -136,7 +136,7 @@ func (r *Reader) prepare(ctx context.Context, db *database.DB, owners []database
 }
 
 // fill replaces the rows of all tables, those with which the migrations begin too.
-func (r *Reader) fill(ctx context.Context, tx *sql.Tx, made []database.Table, p Progress) (Contents, error) {
+func (r *Reader) fill(ctx context.Context, db *database.DB, tx *sql.Tx, made []database.Table, p Progress) (Contents, error) {
 	known := map[string]database.Table{}
 	for _, t := range made {
 		known[t.Name] = t
@@ -157,7 +157,7 @@ func (r *Reader) fill(ctx context.Context, tx *sql.Tx, made []database.Table, p 
 		if err := sameTable(t, want); err != nil {
 			return nil, err
 		}
-		last = &inserter{tx: tx, table: t}
+		last = newInserter(db, tx, t)
 		return func(row []any) error { return last.add(ctx, row) }, nil
 	})
 	if err != nil {
@@ -176,22 +176,33 @@ func (r *Reader) fill(ctx context.Context, tx *sql.Tx, made []database.Table, p 
 type inserter struct {
 	tx     *sql.Tx
 	table  database.Table
+	batch  int // rows of a statement
 	values []any
 	full   *sql.Stmt // for a whole batch
 }
 
-// batchValues bounds the parameters of a statement; SQLite takes 32,766 and PostgreSQL 65,535.
-const batchValues = 4000
+func newInserter(db *database.DB, tx *sql.Tx, t database.Table) *inserter {
+	values := valuesSQLite
+	if db.PostgreSQL() {
+		values = valuesPostgreSQL
+	}
+	return &inserter{tx: tx, table: t, batch: max(1, values/max(1, len(t.Columns)))}
+}
 
-func (i *inserter) batch() int { return max(1, batchValues/len(i.table.Columns)) }
+// How many parameters a statement gets. PostgreSQL takes 65,535, and each statement is a way there and back. SQLite has no such way, and its driver looks for each parameter among
+// all of them.
+const (
+	valuesPostgreSQL = 4000
+	valuesSQLite     = 60
+)
 
 func (i *inserter) add(ctx context.Context, row []any) (err error) {
 	i.values = append(i.values, row...)
-	if len(i.values) < i.batch()*len(row) {
+	if len(i.values) < i.batch*len(row) {
 		return nil
 	}
 	if i.full == nil {
-		if i.full, err = i.tx.PrepareContext(ctx, i.statement(i.batch())); err != nil {
+		if i.full, err = i.tx.PrepareContext(ctx, i.statement(i.batch)); err != nil {
 			return fmt.Errorf("writing table %s: %w", i.table.Name, err)
 		}
 	}
