@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -192,10 +193,12 @@ func perShard(n int) int { return n/shardCount + n/shardCount/8 }
 type loader struct {
 	shared map[string]string   // owners, descriptions, dates, reasons
 	roles  map[string][]string // by their words
+
+	policies map[[2]string]*Identity // by windows and networks: identities that have nothing else
 }
 
 func newLoader() *loader {
-	return &loader{shared: map[string]string{}, roles: map[string][]string{}}
+	return &loader{shared: map[string]string{}, roles: map[string][]string{}, policies: map[[2]string]*Identity{}}
 }
 
 // sharedLimit bounds what a loader remembers, for a registry in which every description differs.
@@ -221,6 +224,29 @@ func (l *loader) roleList(s string) []string {
 		}
 	}
 	return list
+}
+
+// policy gives an identity its windows and networks, and the policy that is made of them, once for all that have the same.
+func (l *loader) policy(i *Identity, windows, networks string) {
+	if windows == "" && networks == "" {
+		return
+	}
+	key := [2]string{windows, networks}
+	like, ok := l.policies[key]
+	if !ok {
+		like = &Identity{}
+		if windows != "" {
+			like.CallingWindows = strings.Split(windows, "\n")
+		}
+		if networks != "" {
+			like.Networks = words(networks)
+		}
+		like.withPolicy()
+		if len(l.policies) < sharedLimit {
+			l.policies[key] = like
+		}
+	}
+	i.CallingWindows, i.Networks, i.policy = like.CallingWindows, like.Networks, like.policy
 }
 
 // routing reads tenants and routes, all or those that the condition leaves.
@@ -255,16 +281,18 @@ func (l *loader) identities(ctx context.Context, q querier, touched string, args
 	var list []*Identity
 	var slab []Identity
 	var i *Identity
-	var roles, keyTypes string
+	var roles, keyTypes, windows, networks string
 	var review string
-	var disabled, created, updated int64
-	into := make([]any, 14)
+	var disabled, created, updated, login int64
+	into := make([]any, 20)
 	err := each(ctx, q, func(row scanner) error {
 		i = take(&slab)
 		into[0], into[1], into[2], into[3] = &i.Name, &i.Owner, &i.Description, &roles
 		into[4], into[5], into[6], into[7] = &disabled, &review, &created, &updated
 		into[8], into[9], into[10], into[11] = &i.Rate, &i.Burst, &i.Concurrency, &i.Bandwidth
 		into[12], into[13] = &i.RenewGrace, &keyTypes
+		into[14], into[15], into[16] = &windows, &networks, &login
+		into[17], into[18], into[19] = &i.MaxBody, &i.DailyRequests, &i.DailyOctets
 		if err := row.Scan(into...); err != nil {
 			return err
 		}
@@ -274,6 +302,8 @@ func (l *loader) identities(ctx context.Context, q querier, touched string, args
 		i.ReviewDate = Date(review)
 		i.Roles, i.Disabled = l.roleList(roles), disabled != 0
 		i.KeyTypes = l.roleList(keyTypes)
+		i.LoginAllowed = login != 0
+		l.policy(i, windows, networks)
 		i.Created, i.Updated = fromMicros(created), fromMicros(updated)
 		list = append(list, i)
 		return nil

@@ -179,7 +179,12 @@ func (r *Registry) checkKey(ctx context.Context) error {
 			return fmt.Errorf("reading the key check: %w", err)
 		}
 	}
-	if text, err := r.sealer.Open(sealed, []byte(keyCheck)); err != nil || string(text) != keyCheck {
+	return OpenKeyCheck(r.sealer, sealed)
+}
+
+// OpenKeyCheck returns an *[Error] with code [ErrKey] unless the sealer opens the key check of a database (see [KeyCheck]).
+func OpenKeyCheck(s Sealer, sealed []byte) error {
+	if text, err := s.Open(sealed, []byte(keyCheck)); err != nil || string(text) != keyCheck {
 		return &Error{Code: ErrKey, Object: "registry", Message: "the encryption key is not the one that this database was made with",
 			Hint: "give the key file that belongs to the database; without it the stored secrets are lost and must be entered anew"}
 	}

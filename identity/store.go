@@ -36,7 +36,8 @@ const (
 		`concurrency, breaker_failures, breaker_cooldown, issuer, token_parameters, protocol`
 	routeColumns = `name, host, path, methods, tenant, tenant_path, role, case_rule, max_body, response_timeout, idle_timeout, scope, created, updated, upgrade, ` +
 		`token_parameters, csrf, csrf_path, caller_header`
-	identityColumns   = `name, owner, description, roles, disabled, review_date, created, updated, rate, burst, concurrency, bandwidth, renew_grace, key_types`
+	identityColumns = `name, owner, description, roles, disabled, review_date, created, updated, rate, burst, concurrency, bandwidth, renew_grace, key_types, ` +
+		`calling_windows, networks, login_allowed, max_body, daily_requests, daily_octets`
 	credentialColumns = `id, identity, tenant, client_id, auth_style, token_url, scope, kind, certificate, not_after, created, secret, ` +
 		`issuer, token_parameters, key_id, assertion_algorithm, assertion_audience, keyless, lifetime`
 	certificateColumns = `fingerprint, identity, serial, subject, not_before, not_after, created, revoked_at, revocation_reason`
@@ -55,9 +56,11 @@ const (
 		`token_parameters = $16, csrf = $17, csrf_path = $18, caller_header = $19 WHERE name = $1`
 	deleteRoute = `DELETE FROM routes WHERE name = $1`
 
-	insertIdentity = `INSERT INTO identities (` + identityColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`
+	insertIdentity = `INSERT INTO identities (` + identityColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, ` +
+		`$15, $16, $17, $18, $19, $20)`
 	updateIdentity = `UPDATE identities SET owner = $2, description = $3, roles = $4, disabled = $5, review_date = $6, ` +
-		`created = $7, updated = $8, rate = $9, burst = $10, concurrency = $11, bandwidth = $12, renew_grace = $13, key_types = $14 WHERE name = $1`
+		`created = $7, updated = $8, rate = $9, burst = $10, concurrency = $11, bandwidth = $12, renew_grace = $13, key_types = $14, ` +
+		`calling_windows = $15, networks = $16, login_allowed = $17, max_body = $18, daily_requests = $19, daily_octets = $20 WHERE name = $1`
 	deleteIdentity = `DELETE FROM identities WHERE name = $1`
 
 	insertCredential = `INSERT INTO credentials (` + credentialColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`
@@ -107,7 +110,8 @@ func scanRoute(row scanner) (*Route, error) {
 func identityArgs(i *Identity) []any {
 	return []any{i.Name, i.Owner, i.Description, strings.Join(i.Roles, " "), flag(i.Disabled), string(i.ReviewDate),
 		micros(i.Created), micros(i.Updated), i.Rate, int64(i.Burst), int64(i.Concurrency), i.Bandwidth,
-		int64(i.RenewGrace), strings.Join(i.KeyTypes, " ")}
+		int64(i.RenewGrace), strings.Join(i.KeyTypes, " "),
+		strings.Join(i.CallingWindows, "\n"), strings.Join(i.Networks, " "), flag(i.LoginAllowed), i.MaxBody, i.DailyRequests, i.DailyOctets}
 }
 
 func credentialArgs(c *Credential, sealed []byte) []any {

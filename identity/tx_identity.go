@@ -14,6 +14,7 @@ func (tx *Tx) Identity(name string) (Identity, error) {
 	if i, ok := tx.draft.identity(name); ok {
 		c := *i
 		c.Roles, c.KeyTypes = slices.Clone(c.Roles), slices.Clone(c.KeyTypes)
+		c.CallingWindows, c.Networks = slices.Clone(c.CallingWindows), slices.Clone(c.Networks)
 		return c, nil
 	}
 	return Identity{}, notFound(ObjectIdentity, name)
@@ -53,6 +54,7 @@ func (tx *Tx) storeIdentity(ctx context.Context, i Identity, statement string) (
 	}
 	stored := i
 	stored.Roles, stored.KeyTypes = slices.Clone(i.Roles), slices.Clone(i.KeyTypes)
+	stored.CallingWindows, stored.Networks = slices.Clone(i.CallingWindows), slices.Clone(i.Networks)
 	tx.draft.putIdentity(&stored)
 	return i, nil
 }
@@ -111,6 +113,9 @@ func (tx *Tx) RemoveIdentity(ctx context.Context, name string, cascade bool) ([]
 	}
 	if err := tx.exec(ctx, "removing an identity", deleteIdentity, name); err != nil {
 		return nil, err
+	}
+	if err := forgetDailyUse(ctx, tx.sql, name); err != nil {
+		return nil, fmt.Errorf("removing an identity: %w", err)
 	}
 	tx.draft.dropIdentity(name)
 	return revoked, nil

@@ -66,6 +66,15 @@ func TestValidateRefuses(t *testing.T) {
 		{"negative concurrency", "concurrency", withIdentity(func(v *identity.Identity) { v.Concurrency = -1 })},
 		{"bandwidth of a telex", "bandwidth", withIdentity(func(v *identity.Identity) { v.Bandwidth = 6 })},
 
+		{"window without hours", "calling_windows", withIdentity(func(v *identity.Identity) { v.CallingWindows = []string{"Mon-Fri"} })},
+		{"seventeen windows", "calling_windows", withIdentity(func(v *identity.Identity) { v.CallingWindows = make([]string, 17) })},
+		{"network with bits behind its length", "networks", withIdentity(func(v *identity.Identity) { v.Networks = []string{"10.0.0.1/8"} })},
+		{"network of a host name", "networks", withIdentity(func(v *identity.Identity) { v.Networks = []string{"erp.example.com"} })},
+		{"IPv4 written as IPv6", "networks", withIdentity(func(v *identity.Identity) { v.Networks = []string{"::ffff:10.0.0.0/104"} })},
+		{"negative body", "max_body", withIdentity(func(v *identity.Identity) { v.MaxBody = -1 })},
+		{"negative quota", "daily_requests", withIdentity(func(v *identity.Identity) { v.DailyRequests = -1 })},
+		{"quota without end", "daily_octets", withIdentity(func(v *identity.Identity) { v.DailyOctets = 1 << 60 })},
+
 		{"negative concurrency of a tenant", "concurrency", withTenant(func(v *identity.Tenant) { v.Concurrency = -1 })},
 		{"failures below none", "breaker_failures", withTenant(func(v *identity.Tenant) { v.BreakerFailures = -2 })},
 		{"too many failures", "breaker_failures", withTenant(func(v *identity.Tenant) { v.BreakerFailures = 1001 })},

@@ -209,6 +209,10 @@ func readKey(path string, passphrase []byte) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
+	return openKey(path, b, passphrase)
+}
+
+func openKey(path string, b, passphrase []byte) (crypto.Signer, error) {
 	if len(passphrase) == 0 {
 		// pemutil would ask for one on the terminal.
 		return nil, &FileError{Path: path, Problem: "no passphrase given", Err: ErrPassphrase}

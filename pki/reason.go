@@ -37,3 +37,13 @@ func RevocationReason(code int) (string, bool) {
 
 // reasonCode is the number of a reason; of a word that is none, as a database of an earlier version might have, that of unspecified.
 func reasonCode(reason string) int { return reasonCodes[reason] }
+
+// reasonName is the reason with a number, unspecified for one that is not among ours.
+func reasonName(code int) string {
+	for name, c := range reasonCodes {
+		if c == code {
+			return name
+		}
+	}
+	return "unspecified"
+}

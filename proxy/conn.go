@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -10,11 +11,12 @@ import (
 
 // conn is one connection of a caller.
 type conn struct {
-	server *Server
-	engine *engine
-	raw    *socket
-	source string
-	peer   *Peer // nil until the handshake has ended; not changed afterwards
+	server  *Server
+	engine  *engine
+	raw     *socket
+	source  string
+	address netip.Addr // of source; invalid when it is none
+	peer    *Peer      // nil until the handshake has ended; not changed afterwards
 
 	h1       atomic.Pointer[h1]     // HTTP/1.1 only
 	h2       atomic.Pointer[frames] // HTTP/2 only

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -24,8 +25,9 @@ type Core struct {
 
 // Request is what a wire engine knows of a request: plain values, as the caller sent them.
 type Request struct {
-	Peer   *Peer  // nil: nobody
-	Host   string // Host or :authority
+	Peer   *Peer      // nil: nobody
+	Source netip.Addr // where the caller is; invalid when that is not known
+	Host   string     // Host or :authority
 	Method string
 	Target string // request target in origin form, byte for byte
 	Length int64  // octets of the body, -1 when it is chunked
@@ -72,8 +74,7 @@ func (c *Core) Decide(r *Request, d *Decision) {
 	if d.Outcome != record.Served {
 		return
 	}
-	if limit := d.Route.MaxBody; limit >= 0 && r.Length > limit {
-		d.deny(record.BodyTooLarge, fmt.Sprintf("body of %d octets is over the route's limit of %d", r.Length, limit))
+	if checkBody(r, d); d.Outcome != record.Served {
 		return
 	}
 	if header := d.Route.Route.CallerHeader; header != "" && query != "" {
@@ -105,7 +106,43 @@ func (c *Core) identify(snap *identity.Snapshot, r *Request, d *Decision) {
 	d.Binding = b
 	if b.Identity.Disabled {
 		d.deny(record.Denied, "identity is disabled")
+		return
 	}
+	if p := b.Identity.Policy(); p != nil {
+		checkPolicy(p, r.Source, now, d)
+	}
+}
+
+// checkPolicy: may the identity call from there, and now?
+func checkPolicy(p *identity.Policy, from netip.Addr, now time.Time, d *Decision) {
+	switch {
+	case !p.AllowsFrom(from):
+		d.deny(record.NetworkDenied, "identity may not call from this address")
+	case !p.OpenAt(now):
+		d.deny(record.OutsideWindow, "identity may not call at this time")
+	}
+}
+
+// bodyLimit is how many octets a body may have, by the route and by the identity; -1 is any number.
+func (d *Decision) bodyLimit() int64 {
+	limit := d.Route.MaxBody
+	if own := d.Binding.Identity.MaxBody; own > 0 && (limit < 0 || own < limit) {
+		limit = own
+	}
+	return limit
+}
+
+// checkBody: is the body, if its length is known, one that may come?
+func checkBody(r *Request, d *Decision) {
+	limit := d.bodyLimit()
+	if limit < 0 || r.Length <= limit {
+		return
+	}
+	whose := "route"
+	if limit != d.Route.MaxBody {
+		whose = "identity"
+	}
+	d.deny(record.BodyTooLarge, fmt.Sprintf("body of %d octets is over the %s's limit of %d", r.Length, whose, limit))
 }
 
 // parse: what is asked for, in the one way that everybody reads it?

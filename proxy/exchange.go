@@ -82,6 +82,7 @@ type exchange struct {
 	objection objection
 	retry     time.Duration // of a refusal: when it is worth trying again
 	quota     *quota        // nil unless the identity has limits
+	today     *dayUse       // nil unless the identity has a daily quota
 	counted   bool          // among the quota's requests in flight
 	grant     grant         // of the identity's rate
 	bandwidth int64         // octets a second, 0 for no limit
@@ -131,7 +132,7 @@ func (x *exchange) serve() (whole bool) {
 func (x *exchange) begin() {
 	x.committed, x.passing, x.done, x.upgrade = false, false, time.Time{}, ""
 	x.retry, x.quota, x.counted, x.grant, x.bandwidth, x.gate = time.Second, nil, false, grant{}, 0, nil
-	x.guard, x.session, x.mpl.left = nil, nil, 0
+	x.guard, x.session, x.mpl.left, x.today = nil, nil, 0, nil
 	x.now = time.Now()
 	id := record.AppendRequestIDAt(x.id[:0], x.now)
 	x.access = record.Access{
@@ -153,6 +154,9 @@ func (x *exchange) end(whole *bool) {
 	x.upload.end()
 	x.leave()
 	x.access.BytesIn = x.upload.count
+	if x.today != nil {
+		x.server.daily.pass(x.today, x.access.BytesIn+x.access.BytesOut)
+	}
 	if x.done.IsZero() {
 		x.done = x.server.cfg.Now()
 	}
@@ -165,7 +169,7 @@ func (x *exchange) end(whole *bool) {
 // forget lets go of all that belonged to the exchange, so that its memory can serve another one.
 func (x *exchange) forget() {
 	x.server, x.conn, x.limits, x.caller, x.req, x.held = nil, nil, nil, nil, nil, nil
-	x.quota, x.guard, x.session = nil, nil, nil
+	x.quota, x.guard, x.session, x.today = nil, nil, nil, nil
 	x.access, x.ask = record.Access{}, Request{}
 	x.decision = Decision{path: rawPath{decoded: x.decision.path.decoded[:0], folded: x.decision.path.folded[:0]}}
 	x.upload.begin(nil)
@@ -175,7 +179,7 @@ func (x *exchange) forget() {
 // decide asks the core.
 func (x *exchange) decide() {
 	x.ask = Request{
-		Peer: x.conn.peer, Host: x.req.Host, Method: x.req.Method, Target: x.req.Target, Length: x.req.Length, Fields: x.req.Fields, Now: x.access.Time,
+		Peer: x.conn.peer, Source: x.conn.address, Host: x.req.Host, Method: x.req.Method, Target: x.req.Target, Length: x.req.Length, Fields: x.req.Fields, Now: x.access.Time,
 	}
 	d := &x.decision
 	if x.objection.cause != "" {
@@ -222,7 +226,7 @@ func (x *exchange) refuse(outcome record.Outcome, cause string) {
 		c.last()
 	case record.MethodNotAllowed:
 		c.field("Allow", strings.Join(x.decision.Allow, ", "))
-	case record.Limited, record.Overloaded, record.Unrecorded, record.TenantUnavailable:
+	case record.Limited, record.QuotaExhausted, record.Overloaded, record.Unrecorded, record.TenantUnavailable:
 		c.field("Retry-After", strconv.FormatInt(seconds(x.retry), 10))
 	}
 	x.rateFields()

@@ -29,7 +29,7 @@ func (x *exchange) forward() {
 		return
 	}
 	x.gate = gate
-	x.upload.limit = route.MaxBody
+	x.upload.limit = x.decision.bodyLimit()
 	x.upgrade = x.wantedUpgrade()
 	x.reguarded = false
 	for stale := false; ; {

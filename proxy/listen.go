@@ -49,7 +49,7 @@ func (s *Server) Serve(l net.Listener) error {
 
 func (s *Server) accept(raw net.Conn) {
 	e := s.currentEngine()
-	c := &conn{server: s, engine: e, raw: newSocket(raw), source: raw.RemoteAddr().String()}
+	c := &conn{server: s, engine: e, raw: newSocket(raw), source: raw.RemoteAddr().String(), address: addressOf(raw.RemoteAddr())}
 	from := sourceOf(raw.RemoteAddr())
 	s.mu.Lock()
 	outcome, cause := record.Overloaded, ""
@@ -81,6 +81,15 @@ func (s *Server) accept(raw net.Conn) {
 		s.sources.shaken(from)
 		s.mu.Unlock()
 	}()
+}
+
+// addressOf is where a caller is, in the form in which policies compare it.
+func addressOf(a net.Addr) netip.Addr {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return tcp.AddrPort().Addr().Unmap().WithZone("")
 }
 
 // sourceOf is whom connections are counted for.

@@ -19,6 +19,7 @@ type quota struct {
 	identity string
 	inFlight atomic.Int64
 	full     atomic.Int64 // when the bucket of requests is full again, since the server was made
+	today    atomic.Pointer[dayUse]
 	due      atomic.Int64 // when the octets that have passed will have had their time, since the server was made
 }
 
@@ -75,6 +76,13 @@ func (qs *quotas) of(c *conn, name string) *quota {
 	if q := c.quota.Load(); q != nil && q.identity == name {
 		return q
 	}
+	q := qs.named(name)
+	c.quota.Store(q)
+	return q
+}
+
+// named returns the quota of an identity, and makes it where there is none.
+func (qs *quotas) named(name string) *quota {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
 	q := qs.all[name]
@@ -85,7 +93,6 @@ func (qs *quotas) of(c *conn, name string) *quota {
 		q = &quota{identity: name}
 		qs.all[name] = q
 	}
-	c.quota.Store(q)
 	return q
 }
 
@@ -111,7 +118,7 @@ func (qs *quotas) forget(now *identity.Snapshot, changed identity.Changed) {
 // admit keeps the identity inside its limits.
 func (x *exchange) admit() (record.Outcome, string) {
 	i := x.decision.Binding.Identity
-	if i.Rate == 0 && i.Concurrency == 0 && i.Bandwidth == 0 {
+	if i.Rate == 0 && i.Concurrency == 0 && i.Bandwidth == 0 && !i.HasDailyQuota() {
 		return record.Served, ""
 	}
 	q := x.server.quotas.of(x.conn, i.Name)
@@ -129,6 +136,9 @@ func (x *exchange) admit() (record.Outcome, string) {
 			x.retry = x.grant.reset
 			return record.Limited, "the identity sends more requests a second than it may"
 		}
+	}
+	if i.HasDailyQuota() {
+		return x.spend(q, i)
 	}
 	return record.Served, ""
 }

@@ -62,6 +62,7 @@ type Server struct {
 	preferences preferences
 	gates       gates
 	quotas      quotas
+	daily       daily
 	memory      memory
 	turnstile   turnstile
 	made        time.Time
@@ -116,6 +117,7 @@ func New(cfg Config) *Server {
 	s.engines = []*engine{s.engine}
 	cfg.Registry.OnChange(s.registryChanged)
 	go s.tend()
+	go s.keepDaily()
 	return s
 }
 
@@ -250,6 +252,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err := ctx.Err()
 	s.cutAll()
 	s.upstreams.closeAll()
+	s.storeDaily()
 	return err
 }
 

@@ -37,7 +37,7 @@ type upload struct {
 }
 
 var (
-	errBodyTooLarge = errors.New("the body is over the route's limit")
+	errBodyTooLarge = errors.New("the body is over the limit of its route or identity")
 	errBodySlow     = errors.New("the caller stopped sending its body")
 	errTenantWrite  = errors.New("the tenant takes no more of the body")
 )

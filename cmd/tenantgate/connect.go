@@ -95,6 +95,11 @@ func (p *program) socketPath() (string, error) {
 	return cfg.Admin.Socket, nil
 }
 
+// noServer is that nobody listens at the admin socket.
+type noServer struct{ socket string }
+
+func (e *noServer) Error() string { return "no server is running at " + e.socket }
+
 // socketError says what to do when the socket cannot be opened.
 func socketError(socket string, err error) error {
 	switch {
@@ -102,7 +107,7 @@ func socketError(socket string, err error) error {
 		return nil
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return &failure{
-			err:  fmt.Errorf("no server is running at %s", socket),
+			err:  &noServer{socket},
 			hint: "start it: tenantgate serve -c FILE; or name another with --socket, --config or --server",
 		}
 	case errors.Is(err, os.ErrPermission):

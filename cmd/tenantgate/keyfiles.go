@@ -6,13 +6,21 @@ import (
 	"os"
 )
 
+// secretFile is a file that holds a secret, by the key of the configuration that names it.
+type secretFile struct{ key, path string }
+
+// secretFiles lists the files that hold the keys: without them the database and the CA are worthless.
+func (c *Config) secretFiles() []secretFile {
+	return []secretFile{
+		{"key_file", c.KeyFile},
+		{"ca.passphrase_file", c.CA.PassphraseFile},
+	}
+}
+
 // checkKeyFiles looks at the files that hold secrets: they must be there, not be empty, and be closed to
 // everybody but their owner and, for reading, their group.
 func checkKeyFiles(cfg *Config) error {
-	for _, f := range []struct{ key, path string }{
-		{"key_file", cfg.KeyFile},
-		{"ca.passphrase_file", cfg.CA.PassphraseFile},
-	} {
+	for _, f := range cfg.secretFiles() {
 		if _, err := readSecretFile(f.path); err != nil {
 			return hinted(fmt.Errorf("%s: %w", f.key, err), "%s", unreadable(err, "tenantgate init DIR makes it"))
 		}

@@ -50,6 +50,8 @@ type node struct {
 	enrolment  *enrolmentService
 	challenges *challengeService
 
+	config string // the configuration's file; "" where there is none (demo)
+
 	memoryLimit int64 // of the collector, as the environment has it; of openDataPlane and reload
 
 	mu        sync.Mutex // guards what follows
@@ -218,6 +220,9 @@ func (n *node) shutdown(ctx context.Context) error {
 // rootFile and intermediateFile are the CA's certificates, as package pki names them.
 func (c *CAConfig) rootFile() string         { return filepath.Join(c.Dir, "root_ca.crt") }
 func (c *CAConfig) intermediateFile() string { return filepath.Join(c.Dir, "intermediate_ca.crt") }
+
+// intermediateKeyFile is the key of the CA that signs, as package pki names it.
+func (c *CAConfig) intermediateKeyFile() string { return filepath.Join(c.Dir, "intermediate_ca.key") }
 
 // loadTrust reads the CA's certificates again; the same content gives the old bundle, whose TLS tickets stay good.
 func loadTrust(ca *pki.CA, old *pki.Trust) (*pki.Trust, error) {

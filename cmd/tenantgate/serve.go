@@ -65,6 +65,7 @@ func (p *program) serve(ctx context.Context, addrFile string) error {
 	if err != nil {
 		return err
 	}
+	n.config = path
 	if err := n.listen(in); err != nil {
 		return errors.Join(err, n.close())
 	}

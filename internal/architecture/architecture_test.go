@@ -30,6 +30,7 @@ var imports = map[string][]string{
 	"proxy/wire":                     {},
 	"internal/architecture":          {},
 	"internal/bench":                 {},
+	"internal/backup":                {"internal/database"},
 	"internal/database":              {},
 	"internal/database/databasetest": {"internal/database"},
 	"internal/outside":               {},
@@ -41,7 +42,7 @@ var forbidden = map[string][]string{
 	"net/http": {"proxy", "proxy/token", "proxy/record", "proxy/check", "proxy/admin", "proxy/publish", "proxy/enrolment", "proxy/tenantsim", "pki/servercert", "internal/outside", "proxy/acme",
 		"cmd/tenantgate"},
 	"log": {"proxy/tenantsim"},
-	"database/sql": {"identity", "pki", "pki/pkitest", "proxy/token", "proxy/record", "proxy/admin", "proxy/enrolment", "internal/database",
+	"database/sql": {"identity", "pki", "pki/pkitest", "proxy/token", "proxy/record", "proxy/admin", "proxy/enrolment", "internal/backup", "internal/database",
 		"internal/database/databasetest",
 		"cmd/tenantgate"},
 }

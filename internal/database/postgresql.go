@@ -16,7 +16,7 @@ import (
 const postgreSQLConns = 8
 
 func openPostgreSQL(ctx context.Context, address string) (*DB, error) {
-	name := withoutPassword(address)
+	name := WithoutPassword(address)
 	config, err := pgx.ParseConfig(address)
 	if err != nil { // pgx's error may quote the address
 		return nil, &Error{Kind: ErrAbsent, Name: name, Message: "the address cannot be read", Hint: "write it like postgres://user@host:5432/name"}
@@ -57,8 +57,8 @@ func checkPostgreSQL(ctx context.Context, pool *sql.DB, name string) error {
 	return nil
 }
 
-// withoutPassword returns the address for messages.
-func withoutPassword(address string) string {
+// WithoutPassword returns the address of a PostgreSQL database for messages, and for other places where no password belongs.
+func WithoutPassword(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
 		return "postgres://..."

@@ -13,8 +13,10 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
@@ -49,10 +51,15 @@ type Server struct {
 	TokenEndpoint func(credentialID string) string
 	// CredentialUses says how credentials stand on this node, in their order; nil knows nothing.
 	CredentialUses func([]*identity.Credential) []CredentialUse
+	// Backup prepares a backup of the node and returns what writes it; it records the act, with the actor. nil is that there is none to be had.
+	Backup func(ctx context.Context, actor string, q BackupRequest) (write func(w io.Writer) error, err error)
 	// Metrics serves /metrics; nil is 404.
 	Metrics http.Handler
 	// Logger is told of requests that were refused for their sender and of those that failed; nil discards it.
 	Logger *slog.Logger
+
+	backupOnce sync.Once
+	backups    chan struct{} // holds one token while a backup is made
 }
 
 // Check is the state of one part of the node.

@@ -58,32 +58,12 @@ func do[T any](ctx context.Context, c *Client, method, path string, body any) (a
 
 // doIf is do under the condition that the object still has the entity tag ifMatch, "" for none. It returns the tag that the answer has.
 func doIf[T any](ctx context.Context, c *Client, method, path string, body any, ifMatch string) (answer T, tag string, err error) {
-	var content []byte
-	if body != nil {
-		if content, err = json.Marshal(body); err != nil {
-			return answer, "", fmt.Errorf("writing the request: %w", err)
-		}
-	}
-	request, err := http.NewRequestWithContext(ctx, method, c.Base+path, bytes.NewReader(content))
-	if err != nil {
-		return answer, "", err
-	}
-	if method == http.MethodPost || method == http.MethodPatch {
-		request.Header.Set("Content-Type", "application/json")
-	}
-	if ifMatch != "" {
-		request.Header.Set("If-Match", ifMatch)
-	}
-	client := c.HTTP
-	if client == nil {
-		client = http.DefaultClient
-	}
-	response, err := client.Do(request)
+	response, err := c.send(ctx, method, path, body, ifMatch)
 	if err != nil {
 		return answer, "", err
 	}
 	defer response.Body.Close()
-	content, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	content, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
 	case err != nil:
 		return answer, "", fmt.Errorf("reading the server's answer: %w", err)
@@ -98,6 +78,32 @@ func doIf[T any](ctx context.Context, c *Client, method, path string, body any, 
 		return answer, "", fmt.Errorf("reading the server's answer: %w", err)
 	}
 	return answer, response.Header.Get("ETag"), nil
+}
+
+// send makes a request whose answer the caller reads and closes.
+func (c *Client) send(ctx context.Context, method, path string, body any, ifMatch string) (*http.Response, error) {
+	var content []byte
+	if body != nil {
+		var err error
+		if content, err = json.Marshal(body); err != nil {
+			return nil, fmt.Errorf("writing the request: %w", err)
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, method, c.Base+path, bytes.NewReader(content))
+	if err != nil {
+		return nil, err
+	}
+	if method == http.MethodPost || method == http.MethodPatch {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if ifMatch != "" {
+		request.Header.Set("If-Match", ifMatch)
+	}
+	client := c.HTTP
+	if client == nil {
+		client = http.DefaultClient
+	}
+	return client.Do(request)
 }
 
 // apiError reads a problem document; anything else, such as a page of some proxy in between, has only its status.

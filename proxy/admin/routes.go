@@ -74,6 +74,7 @@ var endpoints = []endpoint{
 	{"GET", "acme-keys/{id}", 200, nil, showACMEKey},
 	{"DELETE", "acme-keys/{id}", 204, nil, removeACMEKey},
 
+	{"POST", "backup", 200, nil, makeBackup},
 	{"GET", "changes", 200, paging, listChanges},
 	{"GET", "changes/verify", 200, []string{"head"}, verifyChanges},
 	{"GET", "status", 200, nil, showStatus},

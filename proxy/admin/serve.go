@@ -89,6 +89,9 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if out, ok := answer.(*stream); ok {
+		return s.serveStream(w, r, out)
+	}
 	return writeJSON(w, e.status, "application/json", answer)
 }
 

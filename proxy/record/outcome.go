@@ -31,6 +31,9 @@ const (
 	RevokedInFlight                  // the certificate was revoked or the identity disabled while the request ran
 	CallerGone                       // the caller hung up before the end
 	Unrecorded                       // the request could not have been recorded, so it was not served
+	OutsideWindow                    // the identity may not call at this time
+	NetworkDenied                    // the identity may not call from this address
+	QuotaExhausted                   // the identity has used what it may in a day
 	outcomes                         // how many there are
 )
 
@@ -65,6 +68,9 @@ var table = [outcomes]row{
 	TenantBroken:      {"tenant_broken", 502, "Bad answer from the tenant", "The tenant's answer was broken off or invalid. It may have executed the request."},
 	RevokedInFlight:   {"revoked_in_flight", 403, "Access ended", "Access ended while the request was running. The tenant may have executed it."},
 	CallerGone:        {"caller_gone", 499, "Caller gone", "The caller closed the connection before the end."},
+	OutsideWindow:     {"outside_window", 403, "Outside of the calling window", "This identity may not call at this time. Ask the gateway's operator for its hours."},
+	NetworkDenied:     {"network_denied", 403, "Network denied", "This identity may not call from this network."},
+	QuotaExhausted:    {"quota_exhausted", 429, "Quota exhausted", "The identity has used its quota of the day. It is renewed at midnight UTC."},
 	Unrecorded:        {"unrecorded", 503, "Not recorded", "The gateway can not record requests at present and therefore serves none. Try again later."},
 }
 

@@ -3,9 +3,11 @@ package record
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Head is the last record's number and hash. Whoever notes it outside of the database can later prove that nothing before it was changed.
@@ -107,4 +109,49 @@ func broken(c *Change, prev Head, known []Head) *Broken {
 		}
 	}
 	return nil
+}
+
+// Chain checks records that are handed to it one by one, for those that are not in a database. The zero value waits for the first record.
+type Chain struct{ head Head }
+
+// Head is the last record that fitted.
+func (c *Chain) Head() Head { return c.head }
+
+// Add checks that the record follows those before it and is as it was written; nil says that it does.
+func (c *Chain) Add(r Change) *Broken {
+	if b := broken(&r, c.head, nil); b != nil {
+		return b
+	}
+	c.head = Head{r.Seq, r.Hash}
+	return nil
+}
+
+// FromRow makes a record out of a row of the table change_records, by the names of its columns.
+func FromRow(row map[string]any) (Change, error) {
+	var c Change
+	seq, ok := row["seq"].(int64)
+	at, isTime := row["recorded_at"].(int64)
+	detail, isText := row["detail"].(string)
+	c.Seq, c.Time, c.Detail = seq, time.UnixMicro(at).UTC(), json.RawMessage(detail)
+	ok = ok && isTime && isText
+	for name, into := range map[string]*string{
+		"actor": &c.Actor, "action": &c.Action, "object": &c.Object, "name": &c.Name, "prev_hash": &c.PrevHash, "hash": &c.Hash,
+	} {
+		var text bool
+		*into, text = row[name].(string)
+		ok = ok && text
+	}
+	if !ok {
+		return Change{}, fmt.Errorf("reading a change record: a column is missing or holds something else")
+	}
+	return c, nil
+}
+
+// ReadHead returns the last record's number and hash as a transaction sees them.
+func ReadHead(ctx context.Context, tx *sql.Tx) (Head, error) {
+	var h Head
+	if err := tx.QueryRowContext(ctx, `SELECT seq, hash FROM change_head WHERE id = 1`).Scan(&h.Seq, &h.Hash); err != nil {
+		return h, fmt.Errorf("reading the head of the change records: %w", err)
+	}
+	return h, nil
 }

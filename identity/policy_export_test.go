@@ -1,0 +1,7 @@
+package identity
+
+// PolicyOf makes the policy that is made when an identity is stored.
+func PolicyOf(i *Identity) *Policy {
+	i.withPolicy()
+	return i.policy
+}
