@@ -33,6 +33,7 @@ const (
 	rootLifetime         = 10 * 365 * 24 * time.Hour
 	intermediateLifetime = 5 * 365 * 24 * time.Hour
 	backdate             = time.Minute // for clocks that are behind
+	rootPathLen          = 2           // an intermediate, and above that the root that follows this one
 )
 
 // An Authority is a root and an intermediate with their keys, not yet written anywhere.
@@ -67,10 +68,10 @@ func NewAuthority(o InitOptions) (*Authority, error) {
 	if a.IntermediateKey, err = GenerateKey(o.KeyType); err != nil {
 		return nil, fmt.Errorf("making the intermediate key: %w", err)
 	}
-	if a.Root, err = signAuthority(o.Name+" Root CA", now, rootLifetime, 1, a.RootKey.Public(), nil, a.RootKey); err != nil {
+	if a.Root, err = signAuthority(pkix.Name{CommonName: o.Name + " Root CA"}, nil, now, rootLifetime, rootPathLen, a.RootKey.Public(), nil, a.RootKey); err != nil {
 		return nil, fmt.Errorf("signing the root: %w", err)
 	}
-	if a.Intermediate, err = signAuthority(o.Name+" Intermediate CA", now, intermediateLifetime, 0, a.IntermediateKey.Public(), a.Root, a.RootKey); err != nil {
+	if a.Intermediate, err = signAuthority(pkix.Name{CommonName: o.Name + " Intermediate CA"}, nil, now, intermediateLifetime, 0, a.IntermediateKey.Public(), a.Root, a.RootKey); err != nil {
 		return nil, fmt.Errorf("signing the intermediate: %w", err)
 	}
 	return &a, nil
@@ -109,14 +110,14 @@ func checkTrustDomain(td string) error {
 	return nil
 }
 
-// signAuthority signs a CA certificate; parent nil means itself.
-func signAuthority(cn string, now time.Time, lifetime time.Duration, pathLen int, pub crypto.PublicKey, parent *x509.Certificate, signer crypto.Signer) (*x509.Certificate, error) {
+// signAuthority signs a CA certificate; parent nil means itself. A raw subject is taken byte for byte in place of name.
+func signAuthority(name pkix.Name, raw []byte, now time.Time, lifetime time.Duration, pathLen int, pub crypto.PublicKey, parent *x509.Certificate, signer crypto.Signer) (*x509.Certificate, error) {
 	serial, err := newSerial()
 	if err != nil {
 		return nil, err
 	}
 	t := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: cn},
+		SerialNumber: serial, Subject: name, RawSubject: raw,
 		NotBefore: now.Add(-backdate).UTC().Truncate(time.Second), NotAfter: now.Add(lifetime).UTC().Truncate(time.Second),
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, BasicConstraintsValid: true, IsCA: true,
 		MaxPathLen: pathLen, MaxPathLenZero: pathLen == 0,
