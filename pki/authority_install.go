@@ -42,7 +42,7 @@ func (ca *CA) RequestIntermediate(ctx context.Context, tx *sql.Tx, o AuthorityRe
 	}
 	for _, a := range records {
 		switch {
-		case a.State == AuthorityRequested && a.Location == location && o.Name == "" && (o.KeyType == "" || o.KeyType == requestKeyType(a)):
+		case a.State == AuthorityRequested && a.Location == location && (o.Name == "" || a.Subject() == "CN="+o.Name) && (o.KeyType == "" || o.KeyType == requestKeyType(a)):
 			return a, nil
 		case a.State == AuthorityRequested:
 			return nil, &AuthorityError{Conflict: true, Problem: "another intermediate was requested: " + a.ID[:16], Hint: "go on with it (tenantgate ca csr, ca install), or withdraw it: tenantgate ca retire " + a.ID[:16]}

@@ -131,14 +131,9 @@ func passphraseError(err error) error {
 	return err
 }
 
-// RekeyStored encrypts the intermediates' keys in the database under the passphrase to, all in one transaction, and returns how many it has changed. Keys that
+// RekeyStored encrypts the intermediates' keys in the database under the passphrase to, in one transaction, and returns how many it has changed. Keys that
 // it opens already stay as they are. The nodes that run have their keys open and do not notice.
-func RekeyStored(ctx context.Context, db *sql.DB, sealer Sealer, from, to []byte) (changed int, err error) {
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return 0, fmt.Errorf("changing the passphrase of the keys in the database: %w", err)
-	}
-	defer tx.Rollback() // without effect after the commit
+func RekeyStored(ctx context.Context, tx *sql.Tx, sealer Sealer, from, to []byte) (changed int, err error) {
 	if _, err := touchAuthorities(ctx, tx); err != nil {
 		return 0, fmt.Errorf("changing the passphrase of the keys in the database: %w", err)
 	}
@@ -158,7 +153,7 @@ func RekeyStored(ctx context.Context, db *sql.DB, sealer Sealer, from, to []byte
 			changed++
 		}
 	}
-	return changed, tx.Commit()
+	return changed, nil
 }
 
 func rekeyOne(ctx context.Context, tx *sql.Tx, sealer Sealer, a *AuthorityRecord, from, to []byte) (bool, error) {

@@ -127,7 +127,7 @@ func WriteRoot(dir string, root *x509.Certificate, key crypto.Signer, passphrase
 
 // Rekey encrypts the private keys in the files of a directory of the CA under the passphrase to, each in one step, and returns the names of those that it has
 // changed. Keys that it opens already stay as they are, so that it can be called again after it was broken off. One that neither opens is a *[FileError], and
-// then nothing was changed.
+// then nothing was changed; the root's may have a passphrase of its own.
 func Rekey(dir string, from, to []byte) (changed []string, err error) {
 	next := map[string][]byte{}
 	for _, name := range []string{intermediateKeyFile, rootKeyFile} {
@@ -139,6 +139,9 @@ func Rekey(dir string, from, to []byte) (changed []string, err error) {
 			continue
 		}
 		key, err := readKey(path, from)
+		if errors.Is(err, ErrPassphrase) && name == rootKeyFile && fileThere(dir, intermediateKeyFile) {
+			continue // the root's has a passphrase of its own
+		}
 		if err != nil {
 			return nil, err
 		}

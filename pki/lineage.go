@@ -281,3 +281,21 @@ func (ca *CA) refresh(ctx context.Context) (changed bool, err error) {
 
 // retryKeys is how often a key that could not be opened is tried again.
 const retryKeys = 10 * time.Second
+
+// Undecided reports whether there is something that is pending and not yet known to be trusted by every node. See [CA.Agree].
+func (ca *CA) Undecided() bool {
+	return slices.ContainsFunc(ca.lineage.Load().records, func(a *AuthorityRecord) bool { return a.State == AuthorityPending && a.Trusted.IsZero() })
+}
+
+// Problem says why this node cannot issue certificates, or not with the key that it should; "" when it can.
+func (ca *CA) Problem() string {
+	l := ca.lineage.Load()
+	signing := l.record(l.signing().id)
+	switch {
+	case l.problem != "":
+		return l.problem
+	case signing != nil && signing.State == AuthorityRetired:
+		return "the intermediate that signs is retired: no certificate is issued or renewed"
+	}
+	return ""
+}

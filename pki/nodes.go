@@ -131,10 +131,35 @@ func (ca *CA) Agree(ctx context.Context) error {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, ca.options.DatabaseTimeout)
-	defer cancel()
-	if _, err := ca.options.DB.ExecContext(ctx, `UPDATE pki_authorities SET trusted = $1 WHERE trusted = 0 AND state = $2`, ca.options.Now().UnixMicro(), string(AuthorityPending)); err != nil {
+	if !ca.Undecided() {
+		return nil
+	}
+	if err := ca.decide(ctx); err != nil {
 		return fmt.Errorf("noting what every node trusts: %w", err)
 	}
-	return nil
+	_, err := ca.Refresh(ctx)
+	return err
+}
+
+// decide notes that what is pending, and known here, is trusted by every node.
+func (ca *CA) decide(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, ca.options.DatabaseTimeout)
+	defer cancel()
+	tx, err := ca.options.DB.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // without effect after the commit
+	if _, err := touchAuthorities(ctx, tx); err != nil {
+		return err
+	}
+	for _, a := range ca.lineage.Load().records {
+		if a.State != AuthorityPending || !a.Trusted.IsZero() {
+			continue
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE pki_authorities SET trusted = $1 WHERE id = $2 AND trusted = 0`, ca.options.Now().UnixMicro(), a.ID); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
 }

@@ -27,8 +27,8 @@ type Config struct {
 	// Database is the SQL database: the path of an SQLite file, or postgres://... [restart]
 	Database string `yaml:"database"`
 
-	// KeyFile holds the key under which secrets in the database are encrypted. Back it up apart from
-	// the database: one is worthless without the other. [restart]
+	// KeyFile holds the key under which secrets in the database are encrypted; credential:NAME is a credential
+	// of the systemd unit. Back it up apart from the database: one is worthless without the other. [restart]
 	KeyFile string `yaml:"key_file"`
 
 	CA      CAConfig      `yaml:"ca"`
@@ -48,8 +48,15 @@ type CAConfig struct {
 	// again on SIGHUP; an empty or broken one is refused and the old ones stay. [restart for a new path]
 	Dir string `yaml:"dir"`
 
-	// PassphraseFile holds the passphrase of the CA's keys. [restart]
+	// PassphraseFile holds the passphrase of the CA's keys; credential:NAME is a credential of the systemd unit. "" only with Key. [restart]
 	PassphraseFile string `yaml:"passphrase_file"`
+
+	// Key is the URI of a KMS or HSM that holds the intermediate's key, in place of a file in Dir: pkcs11:, awskms:, cloudkms: or azurekms:. Each needs a binary built
+	// with its tag. [restart]
+	Key string `yaml:"key"`
+
+	// KeyPINFile holds the PIN for pkcs11 keys, Key and those of intermediates that came later; credential:NAME is a credential of the systemd unit. [restart]
+	KeyPINFile string `yaml:"key_pin_file"`
 
 	// TrustDomain is the first part of every identity's name in a certificate:
 	// spiffe://TRUST_DOMAIN/identity/NAME. Changing it makes admin certificates foreign; those of callers are bound by their fingerprints and stay. [restart]
@@ -248,8 +255,8 @@ func defaultConfig() Config {
 
 // resolve makes the paths absolute, relative ones seen from dir.
 func (c *Config) resolve(dir string) {
-	for _, path := range []*string{&c.KeyFile, &c.CA.Dir, &c.CA.PassphraseFile, &c.Admin.Socket} {
-		if *path != "" && !filepath.IsAbs(*path) {
+	for _, path := range []*string{&c.KeyFile, &c.CA.Dir, &c.CA.PassphraseFile, &c.CA.KeyPINFile, &c.Admin.Socket} {
+		if *path != "" && !filepath.IsAbs(*path) && !strings.HasPrefix(*path, credentialPrefix) {
 			*path = filepath.Join(dir, *path)
 		}
 	}
@@ -276,6 +283,8 @@ func (c *Config) needRestart(next *Config) []string {
 		{"key_file", c.KeyFile != next.KeyFile},
 		{"ca.dir", c.CA.Dir != next.CA.Dir},
 		{"ca.passphrase_file", c.CA.PassphraseFile != next.CA.PassphraseFile},
+		{"ca.key", c.CA.Key != next.CA.Key},
+		{"ca.key_pin_file", c.CA.KeyPINFile != next.CA.KeyPINFile},
 		{"ca.trust_domain", c.CA.TrustDomain != next.CA.TrustDomain},
 		{"ca.key_types", !slices.Equal(c.CA.KeyTypes, next.CA.KeyTypes)},
 		{"publish.listen", c.Publish.Listen != next.Publish.Listen},
