@@ -3,13 +3,13 @@ package pki
 import (
 	"context"
 	"crypto"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"go.step.sm/crypto/kms/apiv1"
@@ -82,11 +82,11 @@ func OpenKMSKey(uri string, pin []byte) (crypto.Signer, error) {
 		return nil, err
 	}
 	k := &kmsKey{uri: uri, pin: string(pin)}
-	signer, err := k.connect()
-	if err != nil {
+	var err error
+	if k.signer, k.connection, err = kms.signer(uri, k.pin, nil); err != nil {
 		return nil, err
 	}
-	k.signer, k.public = signer, signer.Public()
+	k.public = k.signer.Public()
 	return k, nil
 }
 
@@ -95,15 +95,11 @@ func CreateKMSKey(uri string, pin []byte, keyType string) (crypto.Signer, error)
 	if err := CheckKMS(uri); err != nil {
 		return nil, err
 	}
-	manager, err := openKMS(uri, string(pin))
+	name, err := nameOfNewKey(uri)
 	if err != nil {
 		return nil, err
 	}
-	defer manager.Close()
-	if _, err := manager.GetPublicKey(&apiv1.GetPublicKeyRequest{Name: uri}); err == nil {
-		return nil, &FileError{Path: uri, Problem: "a key is there already and is not replaced", Err: ErrExists, Hint: "name another object"}
-	}
-	request := &apiv1.CreateKeyRequest{Name: uri}
+	request := &apiv1.CreateKeyRequest{Name: name}
 	switch keyType {
 	case "", P256:
 		request.SignatureAlgorithm = apiv1.ECDSAWithSHA256
@@ -118,7 +114,10 @@ func CreateKMSKey(uri string, pin []byte, keyType string) (crypto.Signer, error)
 	default:
 		return nil, fmt.Errorf("making a key in the KMS: key type %q: use P-256, P-384, RSA-2048, RSA-3072 or RSA-4096", keyType)
 	}
-	made, err := manager.CreateKey(request)
+	made, err := kms.create(uri, string(pin), request)
+	if errors.Is(err, ErrExists) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, &FileError{Path: uri, Problem: "making a key in the KMS", Err: withoutPIN(err, string(pin))}
 	}
@@ -126,6 +125,35 @@ func CreateKMSKey(uri string, pin []byte, keyType string) (crypto.Signer, error)
 		uri = made.Name
 	}
 	return OpenKMSKey(uri, pin)
+}
+
+// nameOfNewKey is a URI under which a key can be made. In PKCS#11 it needs a label (object) and an id; the id follows from the label when none is given.
+func nameOfNewKey(uri string) (string, error) {
+	if !strings.HasPrefix(uri, "pkcs11:") {
+		return uri, nil
+	}
+	path, query, hasQuery := strings.Cut(uri, "?")
+	attributes := strings.Split(strings.TrimPrefix(path, "pkcs11:"), ";")
+	has := func(name string) (string, bool) {
+		for _, a := range attributes {
+			if value, ok := strings.CutPrefix(a, name+"="); ok && value != "" {
+				return value, true
+			}
+		}
+		return "", false
+	}
+	object, ok := has("object")
+	if !ok {
+		return "", &FileError{Path: uri, Problem: "the URI does not say what the new key is to be called", Hint: "add ;object=NAME"}
+	}
+	if _, ok := has("id"); !ok {
+		sum := sha256.Sum256([]byte(object))
+		path += ";id=" + hex.EncodeToString(sum[:8])
+	}
+	if hasQuery {
+		path += "?" + query
+	}
+	return path, nil
 }
 
 func openKMS(uri, pin string) (apiv1.KeyManager, error) {
@@ -153,88 +181,4 @@ func withoutPIN(err error, pin string) error {
 		return errors.New(err.Error())
 	}
 	return errors.New(strings.ReplaceAll(err.Error(), pin, "[redacted]"))
-}
-
-// kmsKey is a key in a KMS. It connects again, at most every few seconds, after a signature has failed.
-type kmsKey struct {
-	uri, pin string
-	public   crypto.PublicKey
-
-	mu     sync.Mutex // guards what follows; never held across a call to the KMS
-	signer crypto.Signer
-	tried  time.Time
-}
-
-// reconnectAfter is how soon after one attempt to connect again another one is made.
-const reconnectAfter = 5 * time.Second
-
-func (k *kmsKey) connect() (crypto.Signer, error) {
-	manager, err := openKMS(k.uri, k.pin)
-	if err != nil {
-		return nil, err
-	}
-	signer, err := manager.CreateSigner(&apiv1.CreateSignerRequest{SigningKey: k.uri})
-	if err != nil {
-		_ = manager.Close() // the first error says more
-		return nil, &FileError{Path: k.uri, Problem: "finding the key in the KMS", Err: withoutPIN(err, k.pin), Hint: "is the object's name right, and is the key there?"}
-	}
-	return signer, nil
-}
-
-// Public returns the public key as it was found at first.
-func (k *kmsKey) Public() crypto.PublicKey { return k.public }
-
-// Sign signs with the key in the KMS. When that fails it connects again and tries once more.
-func (k *kmsKey) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	k.mu.Lock()
-	signer := k.signer
-	k.mu.Unlock()
-	signature, err := bounded(signer, random, digest, opts)
-	if err == nil {
-		return signature, nil
-	}
-	k.mu.Lock()
-	again := k.signer == signer && time.Since(k.tried) > reconnectAfter
-	if again {
-		k.tried = time.Now()
-	} else {
-		signer = k.signer
-	}
-	k.mu.Unlock()
-	if again {
-		next, connectErr := k.connect()
-		if connectErr != nil {
-			return nil, fmt.Errorf("signing with the key in the KMS: %w", connectErr)
-		}
-		if !publicKeyEqual(next.Public(), k.public) {
-			return nil, fmt.Errorf("signing with the key in the KMS: at %s is another key now", k.uri)
-		}
-		k.mu.Lock()
-		k.signer, signer = next, next
-		k.mu.Unlock()
-		if signature, err = bounded(signer, random, digest, opts); err == nil {
-			return signature, nil
-		}
-	}
-	return nil, &FileError{Path: k.uri, Problem: "signing with the key in the KMS", Err: withoutPIN(err, k.pin), Hint: "is the token there? What is signed already goes on working"}
-}
-
-// bounded signs, for kmsTimeout at most.
-func bounded(signer crypto.Signer, random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	type result struct {
-		signature []byte
-		err       error
-	}
-	done := make(chan result, 1)
-	digest = slices.Clone(digest)
-	go func() {
-		signature, err := signer.Sign(random, digest, opts)
-		done <- result{signature, err}
-	}()
-	select {
-	case r := <-done:
-		return r.signature, r.err
-	case <-time.After(kmsTimeout):
-		return nil, fmt.Errorf("there was no answer for %v", kmsTimeout)
-	}
 }
