@@ -1,15 +1,13 @@
 package pki
 
 import (
-	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/smallstep/certificates/authority"
@@ -21,55 +19,42 @@ import (
 // CA is an open certificate authority. Safe for concurrent use. It holds no goroutine and needs no Close;
 // [ServerCerts], which it makes, does.
 type CA struct {
-	options   Options
-	trust     *Trust
-	issuer    *x509.Certificate // the intermediate that signs
-	issuerID  string            // its fingerprint, hex
-	issuerKey crypto.PublicKey
-	issuers   []*issuer // whose keys are here; the first is the intermediate that signs
-	authority *authority.Authority
-	store     *store
-	carrier   *x509.CertificateRequest // see newCarrier
-	answers   answers                  // of OCSP
-	unknown   *rate.Limiter            // of OCSP answers about certificates that were not issued here
+	options Options
+	node    string                   // a random name of this process
+	lineage atomic.Pointer[lineage]  // its own certificates
+	carrier *x509.CertificateRequest // see newCarrier
+	answers answers                  // of OCSP
+	unknown *rate.Limiter            // of OCSP answers about certificates that were not issued here
+
+	turn   chan struct{}            // has one place, for whoever replaces the lineage or uses what follows
+	files  files                    // in force
+	keys   map[string]crypto.Signer // that were opened, by the ID of their certificate
+	loaded time.Time
+	beaten time.Time
 }
 
-func newCA(ctx context.Context, o Options, trust *Trust, inter *x509.Certificate, signer crypto.Signer) (*CA, error) {
-	sum := sha256.Sum256(inter.Raw)
-	ca := &CA{
-		options: o, trust: trust, issuer: inter, issuerID: hex.EncodeToString(sum[:]), issuerKey: signer.Public(),
-		issuers: []*issuer{newIssuer(inter, signer)}, unknown: rate.NewLimiter(unknownRate, unknownBurst),
+// start makes the authority that signs as i, if there is none yet.
+func (i *issuer) start(ca *CA, trust *Trust) error {
+	if i.authority != nil {
+		return nil
 	}
-	ca.store = newStore(o.DB, o.DatabaseTimeout, ca.issuerID)
-	var err error
-	if ca.carrier, err = newCarrier(); err != nil {
-		return nil, err
-	}
-	ca.authority, err = authority.NewEmbedded(
+	store := newStore(ca.options.DB, ca.options.DatabaseTimeout, i.id)
+	made, err := authority.NewEmbedded(
 		authority.WithConfig(&config.Config{AuthorityConfig: &config.AuthConfig{
 			Backdate: &provisioner.Duration{Duration: backdate},
 			// Tokens are not used; were they, this must be on (a restart refuses older ones otherwise).
 			DisableIssuedAtCheck: true,
 		}}),
 		authority.WithX509RootCerts(trust.roots...),
-		authority.WithX509SignerChain([]*x509.Certificate{inter}, signer),
-		authority.WithDatabase(ca.store),
+		authority.WithX509SignerChain([]*x509.Certificate{i.cert}, i.signer),
+		authority.WithDatabase(store),
 		authority.WithQuietInit(),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("starting the authority: %w", err)
+		return fmt.Errorf("starting the authority: %w", err)
 	}
-	// The tables must be there before the first certificate is asked for.
-	ctx, cancel := context.WithTimeout(ctx, o.DatabaseTimeout)
-	defer cancel()
-	var n int64
-	if err := o.DB.QueryRowContext(ctx, `SELECT COUNT(*) FROM pki_locks`).Scan(&n); err != nil {
-		return nil, fmt.Errorf("reading the CA's tables: %w", err)
-	}
-	if err := prepareCRL(ctx, o.DB, ca.issuerID); err != nil {
-		return nil, fmt.Errorf("preparing the revocation list: %w", err)
-	}
-	return ca, nil
+	i.authority, i.store = made, store
+	return nil
 }
 
 // newCarrier makes the request that every signing passes to the authority. The authority insists on a PKCS#10 request
@@ -88,8 +73,8 @@ func newCarrier() (*x509.CertificateRequest, error) {
 	return x509.ParseCertificateRequest(der)
 }
 
-// Trust returns the CA's own roots and intermediate.
-func (ca *CA) Trust() *Trust { return ca.trust }
+// Trust returns the roots and intermediates that are believed now. It changes with [Options].Changed.
+func (ca *CA) Trust() *Trust { return ca.lineage.Load().trust }
 
 // TrustDomain returns the authority part of the SPIFFE IDs this CA issues.
 func (ca *CA) TrustDomain() string { return ca.options.TrustDomain }
@@ -98,4 +83,7 @@ func (ca *CA) TrustDomain() string { return ca.options.TrustDomain }
 func (ca *CA) Now() time.Time { return ca.options.Now() }
 
 // Intermediate returns the certificate that signs.
-func (ca *CA) Intermediate() *x509.Certificate { return ca.issuer }
+func (ca *CA) Intermediate() *x509.Certificate { return ca.signing().cert }
+
+// signing returns the issuer that signs.
+func (ca *CA) signing() *issuer { return ca.lineage.Load().signing() }

@@ -2,10 +2,8 @@ package pki
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
 	"database/sql"
-	"encoding/hex"
 	"errors"
 	"fmt"
 )
@@ -91,8 +89,8 @@ func (ca *CA) IssuedBefore(ctx context.Context, tx *sql.Tx, serial string) (*Iss
 	if err != nil {
 		return nil, fmt.Errorf("reading certificate %s: %w", serial, err)
 	}
-	for _, inter := range append([]*x509.Certificate{ca.issuer}, ca.trust.intermediates...) {
-		if sum := sha256.Sum256(inter.Raw); hex.EncodeToString(sum[:]) == r.Issuer {
+	for _, inter := range append([]*x509.Certificate{ca.Intermediate()}, ca.Trust().intermediates...) {
+		if fingerprintOf(inter) == r.Issuer {
 			return &Issued{Leaf: leaf, Chain: []*x509.Certificate{leaf, inter}, Serial: serial, Fingerprint: r.Fingerprint}, nil
 		}
 	}
@@ -101,10 +99,9 @@ func (ca *CA) IssuedBefore(ctx context.Context, tx *sql.Tx, serial string) (*Iss
 
 // SigningRoot returns the root that the intermediate which signs leads to: what a first contact is to pin.
 func (ca *CA) SigningRoot() *x509.Certificate {
-	for _, root := range ca.trust.roots {
-		if ca.issuer.CheckSignatureFrom(root) == nil {
-			return root
-		}
+	l := ca.lineage.Load()
+	if root := signerOf(l.signing().cert, l.trust.roots); root != nil {
+		return root
 	}
-	return ca.trust.roots[0] // [Open] has refused an intermediate that no root has signed
+	return l.trust.roots[0] // the one that signs is retired
 }

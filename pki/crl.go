@@ -42,17 +42,46 @@ func (c *CRL) due(now time.Time) bool {
 func (ca *CA) CRL(ctx context.Context) (*CRL, error) {
 	ctx, cancel := context.WithTimeout(ctx, ca.options.DatabaseTimeout)
 	defer cancel()
-	crl, err := ca.currentCRL(ctx, ca.issuers[0])
+	crl, err := ca.currentCRL(ctx, ca.signing())
 	if err != nil {
 		return nil, fmt.Errorf("making the revocation list: %w", err)
 	}
 	return crl, nil
 }
 
+// KeepCRLs is [CA.CRL] for every intermediate whose key is here, each list signed by its own: those that have signed before keep theirs for as long as
+// they are valid, and one that is retired too, for whoever else has to know what became of its certificates.
+func (ca *CA) KeepCRLs(ctx context.Context) error {
+	var errs []error
+	for _, i := range ca.lineage.Load().issuers {
+		if err := ca.keepCRL(ctx, i); err != nil {
+			errs = append(errs, fmt.Errorf("making the revocation list of %s: %w", PublicID(i.cert), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (ca *CA) keepCRL(ctx context.Context, i *issuer) error {
+	ctx, cancel := context.WithTimeout(ctx, ca.options.DatabaseTimeout)
+	defer cancel()
+	_, err := ca.currentCRL(ctx, i)
+	return err
+}
+
+// Issues reports whether the CA publishes lists under that public ID.
+func (ca *CA) Issues(id string) bool {
+	for _, i := range ca.lineage.Load().issuers {
+		if PublicID(i.cert) == id {
+			return true
+		}
+	}
+	return false
+}
+
 // PublishedCRL returns the list of the issuer with that public ID as [CA.CRL] returned it last, without asking the database. It reports false
 // for an issuer that is not this CA's, and before the first list.
 func (ca *CA) PublishedCRL(id string) (*CRL, bool) {
-	for _, i := range ca.issuers {
+	for _, i := range ca.lineage.Load().issuers {
 		if crl := i.crl.Load(); crl != nil && crl.Issuer == id {
 			return crl, true
 		}

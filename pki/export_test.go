@@ -19,7 +19,7 @@ func NewStorage(db *sql.DB, s Sealer) interface {
 }
 
 // AuthDB lets the tests hold the store to smallstep's contract.
-func (ca *CA) AuthDB() db.AuthDB { return ca.store }
+func (ca *CA) AuthDB() db.AuthDB { return ca.signing().store }
 
 // Authority lets the tests try to get past Issue.
-func (ca *CA) Authority() *authority.Authority { return ca.authority }
+func (ca *CA) Authority() *authority.Authority { return ca.signing().authority }

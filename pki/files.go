@@ -15,6 +15,7 @@ const (
 	rootKeyFile          = "root_ca.key"
 	intermediateCertFile = "intermediate_ca.crt"
 	intermediateKeyFile  = "intermediate_ca.key"
+	requestFile          = "intermediate_ca.csr" // while a root outside has not signed
 )
 
 // A file to be written by writeNew.
@@ -91,4 +92,9 @@ func syncDir(dir string) error {
 		return fmt.Errorf("syncing the CA directory: %w", err)
 	}
 	return nil
+}
+
+func fileThere(dir, name string) bool {
+	_, err := os.Stat(filepath.Join(dir, name))
+	return err == nil
 }

@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,8 @@ type IssueOptions struct {
 type Issued struct {
 	Leaf        *x509.Certificate
 	Chain       []*x509.Certificate // leaf, intermediate
+	crossed     []*x509.Certificate // leads on to the root before, for clients that have no other
+	crossFirst  bool                // it takes the intermediate's place
 	Serial      string              // lower-case hex, see FormatSerial
 	Fingerprint [32]byte            // SHA-256 of the leaf's DER
 	Dropped     []string            // what was asked for and not granted, one sentence each
@@ -41,6 +44,14 @@ type Issued struct {
 // PEM returns the chain, leaf first.
 func (i *Issued) PEM() []byte { return EncodeCertificates(i.Chain...) }
 
+// ServerPEM returns the chain as a server of ours sends it: while the root before is still believed, it leads to that one too.
+func (i *Issued) ServerPEM() []byte {
+	if i.crossFirst {
+		return EncodeCertificates(slices.Concat(i.Chain[:1], i.crossed, i.Chain[1:])...)
+	}
+	return EncodeCertificates(slices.Concat(i.Chain, i.crossed)...)
+}
+
 // Issue signs a certificate and writes the CA's record of it with tx, as one act: without the record there is no
 // certificate. The caller binds it to its identity with the same tx, commits, and only then hands it out. Errors that are
 // the asker's fault are *[RequestError]; after any other error roll tx back.
@@ -48,21 +59,26 @@ func (ca *CA) Issue(ctx context.Context, tx *sql.Tx, o IssueOptions) (*Issued, e
 	if tx == nil {
 		return nil, errors.New("issuing a certificate: no transaction given")
 	}
+	l := ca.lineage.Load()
+	by := l.signing()
+	if err := notRetired(ctx, tx, by); err != nil {
+		return nil, err
+	}
 	key, dropped, err := ca.judge(o)
 	if err != nil {
 		return nil, err
 	}
 	template := o.Profile.template(ca.options.TrustDomain, o.Name, key)
-	ca.issuers[0].publish(template, ca.options.PublicURL)
-	if err := ca.setValidity(template, o, &dropped); err != nil {
+	by.publish(template, ca.options.PublicURL)
+	if err := ca.setValidity(template, by.cert, o, &dropped); err != nil {
 		return nil, err
 	}
 	if template.SerialNumber, err = newSerial(); err != nil {
 		return nil, err
 	}
-	pending := ca.store.expect(ctx, tx, template.SerialNumber, o.Profile.kind, o.Name, ca.options.Now())
-	defer ca.store.forget(template.SerialNumber)
-	chain, err := ca.authority.SignWithContext(ctx, ca.carrier, provisioner.SignOptions{},
+	pending := by.store.expect(ctx, tx, template.SerialNumber, o.Profile.kind, o.Name, ca.options.Now())
+	defer by.store.forget(template.SerialNumber)
+	chain, err := by.authority.SignWithContext(ctx, ca.carrier, provisioner.SignOptions{},
 		provisioner.CertificateModifierFunc(func(c *x509.Certificate, _ provisioner.SignOptions) error {
 			*c = *template
 			return nil
@@ -76,7 +92,23 @@ func (ca *CA) Issue(ctx context.Context, tx *sql.Tx, o IssueOptions) (*Issued, e
 	if !pending.stored {
 		return nil, errors.New("signing the certificate: the authority did not record it")
 	}
-	return &Issued{Leaf: chain[0], Chain: chain[:2:2], Serial: FormatSerial(chain[0].SerialNumber), Fingerprint: sha256.Sum256(chain[0].Raw), Dropped: dropped}, nil
+	issued := &Issued{Leaf: chain[0], Chain: chain[:2:2], Serial: FormatSerial(chain[0].SerialNumber), Fingerprint: sha256.Sum256(chain[0].Raw), Dropped: dropped}
+	issued.crossed, issued.crossFirst = l.crossed(by.id, ca.options.Now())
+	return issued, nil
+}
+
+// notRetired refuses to sign with an intermediate that is retired, whatever this node knows: changes of the registry wait for each other, and a retirement
+// is one of them.
+func notRetired(ctx context.Context, tx *sql.Tx, by *issuer) error {
+	var state string
+	if err := tx.QueryRowContext(ctx, `SELECT state FROM pki_authorities WHERE id = $1`, by.id).Scan(&state); err != nil {
+		return fmt.Errorf("issuing a certificate: reading the state of the intermediate: %w", err)
+	}
+	if AuthorityState(state) == AuthorityRetired {
+		return &AuthorityError{Conflict: true, Problem: "issuing a certificate: the intermediate that signs is retired",
+			Hint: "make another one: tenantgate ca rotate intermediate; if that was done, try again in a second"}
+	}
+	return nil
 }
 
 // judge decides whether what is asked for fits the profile, and returns the key to certify.
@@ -97,7 +129,7 @@ func (ca *CA) judge(o IssueOptions) (key crypto.PublicKey, dropped []string, err
 	if err := checkKey(o.PublicKey); err != nil {
 		return nil, nil, &RequestError{Field: "key", Problem: err.Error(), Hint: "use RSA with 2048 bits or more, P-256, P-384 or Ed25519"}
 	}
-	if publicKeyEqual(o.PublicKey, ca.issuerKey) {
+	if publicKeyEqual(o.PublicKey, ca.Intermediate().PublicKey) {
 		return nil, nil, &RequestError{Field: "key", Problem: "this is the CA's own key"}
 	}
 	return o.PublicKey, nil, ca.allows(o.Profile, o.PublicKey)
@@ -113,20 +145,20 @@ func (ca *CA) allows(p Profile, key crypto.PublicKey) error {
 }
 
 // setValidity backdates by a minute and cuts the end to the intermediate's, which smallstep does not do.
-func (ca *CA) setValidity(t *x509.Certificate, o IssueOptions, dropped *[]string) error {
+func (ca *CA) setValidity(t, issuer *x509.Certificate, o IssueOptions, dropped *[]string) error {
 	lifetime, err := o.Profile.lifetime(o.Lifetime)
 	if err != nil {
 		return err
 	}
 	now := ca.options.Now().UTC().Truncate(time.Second)
 	t.NotBefore, t.NotAfter = now.Add(-backdate), now.Add(lifetime)
-	if t.NotBefore.Before(ca.issuer.NotBefore) {
-		t.NotBefore = ca.issuer.NotBefore
+	if t.NotBefore.Before(issuer.NotBefore) {
+		t.NotBefore = issuer.NotBefore
 	}
-	if t.NotAfter.After(ca.issuer.NotAfter) {
-		t.NotAfter = ca.issuer.NotAfter
+	if t.NotAfter.After(issuer.NotAfter) {
+		t.NotAfter = issuer.NotAfter
 		if t.NotAfter.Sub(now) < o.Profile.least {
-			return fmt.Errorf("signing the certificate: the intermediate expires on %s, too soon to issue from; sign a new intermediate", t.NotAfter.Format(time.RFC3339))
+			return fmt.Errorf("signing the certificate: the intermediate expires on %s, too soon to issue from; make another: tenantgate ca rotate intermediate", t.NotAfter.Format(time.RFC3339))
 		}
 		*dropped = append(*dropped, fmt.Sprintf("lifetime %v: cut to %s, when the intermediate expires", lifetime, t.NotAfter.Format(time.RFC3339)))
 	}

@@ -1,11 +1,14 @@
 package pki
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"sync/atomic"
+
+	"github.com/smallstep/certificates/authority"
 )
 
 // issuer is an intermediate whose key is here. It signs certificates, and what is published about them: a revocation list and the answers
@@ -15,6 +18,10 @@ type issuer struct {
 	id     string // its fingerprint, hex
 	signer crypto.Signer
 	crl    atomic.Pointer[CRL] // the last that was seen; nil before the first
+
+	// Made by start before anything is signed with it.
+	authority *authority.Authority
+	store     *store
 }
 
 func newIssuer(cert *x509.Certificate, signer crypto.Signer) *issuer {
@@ -48,3 +55,8 @@ func CRLPath(id string) string { return "/crl/" + id + ".crl" }
 
 // CertificatePath is where [Options].PublicURL has the CA certificate with that public ID.
 func CertificatePath(id string) string { return "/ca/" + id + ".crt" }
+
+// sameIssuer reports whether c names ca as its issuer: before a signature is looked at, which costs more.
+func sameIssuer(c, ca *x509.Certificate) bool {
+	return bytes.Equal(c.RawIssuer, ca.RawSubject) && (len(c.AuthorityKeyId) == 0 || len(ca.SubjectKeyId) == 0 || bytes.Equal(c.AuthorityKeyId, ca.SubjectKeyId))
+}

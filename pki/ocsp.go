@@ -122,7 +122,7 @@ func parseOCSPRequest(der []byte) (*ocsp.Request, error) {
 
 // issuerOf finds the issuer that a request names by the hashes of its name and key (RFC 6960 section 4.1.1).
 func (ca *CA) issuerOf(q *ocsp.Request) *issuer {
-	for _, i := range ca.issuers {
+	for _, i := range ca.lineage.Load().issuers {
 		name, key := issuerHashes(i.cert, q.HashAlgorithm)
 		if name != nil && bytes.Equal(name, q.IssuerNameHash) && bytes.Equal(key, q.IssuerKeyHash) {
 			return i
@@ -189,7 +189,13 @@ var ocspWords = map[int]string{ocsp.Good: "good", ocsp.Revoked: "revoked", ocsp.
 
 // staple returns an answer about one of this CA's own certificates, for a TLS handshake (RFC 6066 section 8).
 func (ca *CA) staple(ctx context.Context, leaf *x509.Certificate) (OCSPAnswer, error) {
-	request, err := ocsp.CreateRequest(leaf, ca.issuer, nil)
+	by := ca.signing().cert
+	for _, i := range ca.lineage.Load().issuers {
+		if sameIssuer(leaf, i.cert) && leaf.CheckSignatureFrom(i.cert) == nil {
+			by = i.cert
+		}
+	}
+	request, err := ocsp.CreateRequest(leaf, by, nil)
 	if err != nil {
 		return OCSPAnswer{}, err
 	}

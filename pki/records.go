@@ -106,11 +106,22 @@ func (ca *CA) Revoke(ctx context.Context, tx *sql.Tx, serial, reason string, at 
 }
 
 // RevokeAll records in tx that everything the CA has signed for callers and administrators, that has not been revoked by then and has not ended more than
-// grace before, is revoked from at on: for so long an expired certificate can still be renewed. It returns the records as they are now, by name, without DER. Certificates of our own listeners stay: nobody shows them to us.
-func (ca *CA) RevokeAll(ctx context.Context, tx *sql.Tx, reason string, at time.Time, grace time.Duration) ([]Record, error) {
+// grace before, is revoked from at on: for so long an expired certificate can still be renewed. It returns the records as they are now, by name, without DER. With issuers, only what those intermediates have signed, by their IDs.
+// Certificates of our own listeners stay: nobody shows them to us.
+func (ca *CA) RevokeAll(ctx context.Context, tx *sql.Tx, reason string, at time.Time, grace time.Duration, issuers ...string) ([]Record, error) {
 	ended := at.Add(-grace).UnixMicro()
+	of := ""
+	for _, id := range issuers {
+		if !isFingerprint(id) {
+			return nil, fmt.Errorf("revoking all certificates of %q: not an ID", id)
+		}
+		of += ", '" + id + "'"
+	}
+	if of != "" {
+		of = " AND issuer IN (" + of[2:] + ")"
+	}
 	rows, err := tx.QueryContext(ctx, `SELECT `+recordColumns+` FROM pki_certificates
-		WHERE revoked_at = 0 AND not_after > $1 AND profile IN ('client', 'admin') ORDER BY profile DESC, name, serial`, ended)
+		WHERE revoked_at = 0 AND not_after > $1 AND profile IN ('client', 'admin')`+of+` ORDER BY profile DESC, name, serial`, ended)
 	if err != nil {
 		return nil, fmt.Errorf("revoking all certificates: %w", err)
 	}
@@ -128,7 +139,7 @@ func (ca *CA) RevokeAll(ctx context.Context, tx *sql.Tx, reason string, at time.
 		return nil, fmt.Errorf("revoking all certificates: %w", err)
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE pki_certificates SET revoked_at = $1, revocation_reason = $2
-		WHERE revoked_at = 0 AND not_after > $3 AND profile IN ('client', 'admin')`, at.UnixMicro(), reason, ended)
+		WHERE revoked_at = 0 AND not_after > $3 AND profile IN ('client', 'admin')`+of, at.UnixMicro(), reason, ended)
 	if err == nil {
 		_, err = tx.ExecContext(ctx, `UPDATE pki_crls SET stale = 1 WHERE issuer IN (SELECT issuer FROM pki_certificates WHERE revoked_at = $1)`, at.UnixMicro())
 	}
@@ -136,6 +147,12 @@ func (ca *CA) RevokeAll(ctx context.Context, tx *sql.Tx, reason string, at time.
 		return nil, fmt.Errorf("revoking all certificates: %w", err)
 	}
 	return all, nil
+}
+
+// isFingerprint reports whether s is a SHA-256 in lower-case hex.
+func isFingerprint(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == 32 && s == strings.ToLower(s)
 }
 
 func revoke(ctx context.Context, q querier, serial, reason string, at time.Time) error {

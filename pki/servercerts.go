@@ -72,7 +72,7 @@ func (ca *CA) ServerCertificates(ctx context.Context, names []string) (*ServerCe
 // Encrypt and whose storage is the home directory.
 func (ca *CA) magicConfig(s *storage, life context.Context, log *zap.Logger) certmagic.Config {
 	key := certmagic.StandardKeyGenerator{KeyType: certmagic.P256}
-	_, rsaCA := ca.issuerKey.(*rsa.PublicKey)
+	_, rsaCA := ca.Intermediate().PublicKey.(*rsa.PublicKey)
 	switch kt := ca.options.ServerKeyType; {
 	case kt == RSA2048, kt == "" && rsaCA:
 		key.KeyType = certmagic.RSA2048
@@ -85,7 +85,7 @@ func (ca *CA) magicConfig(s *storage, life context.Context, log *zap.Logger) cer
 		RenewalWindowRatio: 1.0 / 3,
 		OnEvent:            func(context.Context, string, map[string]any) error { return nil },
 		ShouldEmitFunc:     func(string) bool { return false },
-		Issuers:            []certmagic.Issuer{&serverIssuer{ca: ca, storage: s, life: life}},
+		Issuers:            []certmagic.Issuer{&serverIssuer{ca: ca, storage: s, life: life, issuer: ca.signing().id}},
 		KeySource:          key,
 		OCSP:               certmagic.OCSPConfig{DisableStapling: true},
 		Storage:            s,

@@ -13,6 +13,7 @@ type serverIssuer struct {
 	ca      *CA
 	storage *storage
 	life    context.Context // ends when the ServerCerts are closed
+	issuer  string          // fingerprint of the intermediate that signed when the ServerCerts were made
 }
 
 var _ certmagic.Issuer = (*serverIssuer)(nil)
@@ -47,12 +48,12 @@ func (i *serverIssuer) Issue(ctx context.Context, csr *x509.CertificateRequest) 
 	if err := tx.Commit(); err != nil {
 		return nil, fmt.Errorf("recording a server certificate: %w", err)
 	}
-	return &certmagic.IssuedCertificate{Certificate: issued.PEM()}, nil
+	return &certmagic.IssuedCertificate{Certificate: issued.ServerPEM()}, nil
 }
 
 // IssuerKey names the directory in storage. It holds the intermediate's fingerprint: after a change of the CA, new
 // certificates are issued instead of the old ones being served.
-func (i *serverIssuer) IssuerKey() string { return "tenantgate-" + i.ca.issuerID[:16] }
+func (i *serverIssuer) IssuerKey() string { return "tenantgate-" + i.issuer[:16] }
 
 // onlyName returns the one name certmagic asks for.
 func onlyName(csr *x509.CertificateRequest) (string, error) {

@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -13,7 +15,9 @@ import (
 type Trust struct {
 	roots, intermediates []*x509.Certificate
 	rootPool, helperPool *x509.CertPool
+	distrusted           map[[sha256.Size]byte]bool // hashes of certificates and of keys
 	generation           string
+	files                files // of what ReadTrust returns
 	verified             verified
 }
 
@@ -65,6 +69,43 @@ func NewTrust(roots, intermediates []*x509.Certificate) (*Trust, error) {
 	}
 	t.generation = hex.EncodeToString(sum.Sum(nil))
 	return t, nil
+}
+
+// without returns a Trust that refuses every path through one of the retired certificates, or through another certificate of the same key that is not
+// itself believed.
+func (t *Trust) without(retired []*x509.Certificate) *Trust {
+	if len(retired) == 0 {
+		return t
+	}
+	t.distrusted = make(map[[sha256.Size]byte]bool)
+	for _, c := range retired {
+		t.distrusted[sha256.Sum256(c.Raw)] = true
+		t.distrusted[sha256.Sum256(c.RawSubjectPublicKeyInfo)] = true
+	}
+	for _, c := range append(t.Roots(), t.intermediates...) {
+		delete(t.distrusted, sha256.Sum256(c.RawSubjectPublicKeyInfo))
+	}
+	hashes := make([]string, 0, len(t.distrusted))
+	for h := range t.distrusted {
+		hashes = append(hashes, hex.EncodeToString(h[:]))
+	}
+	slices.Sort(hashes)
+	sum := sha256.Sum256([]byte(t.generation + "|" + strings.Join(hashes, "|")))
+	t.generation = hex.EncodeToString(sum[:])
+	return t
+}
+
+// retired returns the first certificate of a path that is not believed any more, nil when there is none.
+func (t *Trust) retired(path []*x509.Certificate) *x509.Certificate {
+	if len(t.distrusted) == 0 {
+		return nil
+	}
+	for _, c := range path[1:] {
+		if t.distrusted[sha256.Sum256(c.Raw)] || t.distrusted[sha256.Sum256(c.RawSubjectPublicKeyInfo)] {
+			return c
+		}
+	}
+	return nil
 }
 
 // Generation identifies the content: two Trusts have the same generation when they hold the same certificates in the same

@@ -92,6 +92,10 @@ func (t *Trust) VerifyClient(chain []*x509.Certificate, now time.Time, crls ...*
 	// Any path that stands is enough: others may lead through a CA that was replaced or revoked.
 	var last error
 	for _, path := range paths {
+		if c := t.retired(path); c != nil {
+			last = &RejectedError{Reason: Revoked, Detail: "authority " + subjectOf(c) + " (" + PublicID(c) + ") is retired"}
+			continue
+		}
 		if last = checkPath(path, now, crls); last == nil {
 			if cacheable {
 				t.verified.add(key, path)

@@ -89,7 +89,8 @@ func (a *adminService) checks(ctx context.Context) []admin.Check {
 		check("ca", notExpired(n.trust.Load().NotAfter()), "until "+moment(n.trust.Load().NotAfter())),
 		check("server_certificate", notExpired(n.certs.Load().NotAfter()), "until "+moment(n.certs.Load().NotAfter())),
 	}
-	return append(list, n.callerCertificateCheck(), n.publish.check(), n.loadCheck(), n.tenantsCheck(), n.tokenServersCheck(), n.tokenStoreCheck(), n.credentialsCheck(), n.renewalCheck(),
+	return append(list, n.callerCertificateCheck(), n.signingCheck(), n.publish.check(), n.loadCheck(), n.tenantsCheck(), n.tokenServersCheck(), n.tokenStoreCheck(),
+		n.credentialsCheck(), n.renewalCheck(),
 		n.configCheck())
 }
 

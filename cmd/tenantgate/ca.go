@@ -13,10 +13,13 @@ import (
 
 func newCACommand(p *program) *cobra.Command {
 	return group(&cobra.Command{
-		Use:     "ca",
-		Short:   "The CA: what it publishes",
-		Example: "  tenantgate ca crl --out intermediate.crl",
-	}, newCACRLCommand(p))
+		Use:   "ca",
+		Short: "The CA: its roots and intermediates, and what it publishes",
+		Example: `  tenantgate ca status
+  tenantgate ca rotate intermediate
+  tenantgate ca crl --out intermediate.crl`,
+	}, newCAListCommand(p), newCAShowCommand(p), newCAStatusCommand(p), newCABundleCommand(p), newCARotateCommand(p), newCACSRCommand(p), newCAInstallCommand(p),
+		newCAActivateCommand(p), newCARetireCommand(p), newCAPassphraseCommand(p), newCACRLCommand(p))
 }
 
 func newCACRLCommand(p *program) *cobra.Command {

@@ -13,14 +13,14 @@ import (
 
 // revokeFlags say what `cert revoke` revokes, besides a serial number, and why.
 type revokeFlags struct {
-	reason, identity string
-	all, yes         bool
+	reason, identity, ca string
+	all, yes             bool
 }
 
 func newCertRevokeCommand(p *program) *cobra.Command {
 	var f revokeFlags
 	cmd := &cobra.Command{
-		Use:   "revoke (SERIAL | --identity NAME | --all-of-ca --yes)",
+		Use:   "revoke (SERIAL | --identity NAME | --ca ID --yes | --all-of-ca --yes)",
 		Short: "Revoke certificates, at once and for good",
 		Long: `revoke refuses the next request with a certificate within a second, on open connections and resumed sessions too, and cuts
 transfers in flight. It cannot be undone: issue another certificate. (To stop an identity for a while: identity disable.)
@@ -28,6 +28,8 @@ transfers in flight. It cannot be undone: issue another certificate. (To stop an
   SERIAL           one certificate: of an identity, an administrator, this server, or a keyless credential (which goes on using it:
                    replace it with credential rotate)
   --identity NAME  all certificates of an identity that could still be used or renewed; the identity stays as it is
+  --ca ID          what one intermediate has issued to identities and administrators, or those of a root; ID is of ca list. To believe in
+                   the intermediate no more either: ca retire
   --all-of-ca      everything that the CA has issued to identities and administrators, for the day on which its key is lost. No
                    caller is served until it has another certificate; administrators are left with the admin socket
 
@@ -44,9 +46,16 @@ certificateHold is not among them, because it could be undone.`,
 	flags := cmd.Flags()
 	flags.StringVar(&f.reason, "reason", "unspecified", "why")
 	flags.StringVar(&f.identity, "identity", "", "all certificates of this identity")
+	flags.StringVar(&f.ca, "ca", "", "all certificates of this intermediate, or of the intermediates of this root: an `ID` of ca list")
 	flags.BoolVar(&f.all, "all-of-ca", false, "all certificates of identities and administrators")
-	flags.BoolVar(&f.yes, "yes", false, "yes, all of them (for --all-of-ca)")
+	flags.BoolVar(&f.yes, "yes", false, "yes, all of them (for --all-of-ca and --ca)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed("ca") {
+			if len(args) > 0 || cmd.Flags().Changed("identity") || f.all || f.ca == "" {
+				return usageError(cmd, "give one of SERIAL, --identity NAME, --ca ID and --all-of-ca")
+			}
+			return p.revokeOfCA(cmd, &f)
+		}
 		switch {
 		case len(args) == 1 && !cmd.Flags().Changed("identity") && !f.all:
 			return p.revokeOne(cmd, normalSerial(args[0]), f.reason)
@@ -57,7 +66,7 @@ certificateHold is not among them, because it could be undone.`,
 		case len(args) == 0 && !cmd.Flags().Changed("identity") && f.all:
 			return p.revokeAll(cmd, &f)
 		}
-		return usageError(cmd, "give one of SERIAL, --identity NAME and --all-of-ca")
+		return usageError(cmd, "give one of SERIAL, --identity NAME, --ca ID and --all-of-ca")
 	}
 	return cmd
 }
@@ -89,6 +98,22 @@ func (p *program) revokeAll(cmd *cobra.Command, f *revokeFlags) error {
 			return err
 		}
 		return hinted(fmt.Errorf("nothing was revoked: this would end %d certificates of identities, and those of administrators", len(valid)), "add --yes")
+	})
+}
+
+// revokeOfCA revokes what one intermediate has signed. It wants to be told twice, as revokeAll does.
+func (p *program) revokeOfCA(cmd *cobra.Command, f *revokeFlags) error {
+	if f.yes {
+		return p.revokeSeveral("of "+f.ca, func(c *admin.Client) (admin.Revocations, error) {
+			return c.RevokeIssuedBy(cmd.Context(), f.ca, f.reason)
+		})
+	}
+	return p.call(func(c *admin.Client) error {
+		a, err := c.Authority(cmd.Context(), f.ca)
+		if err != nil {
+			return err
+		}
+		return hinted(fmt.Errorf("nothing was revoked: this would end up to %d certificates under %s", a.Live, a.Subject), "add --yes")
 	})
 }
 

@@ -30,8 +30,8 @@ type Config struct {
 	// Database is the SQL database: the path of an SQLite file, or postgres://... [restart]
 	Database string `yaml:"database"`
 
-	// KeyFile holds the key under which secrets in the database are encrypted. Back it up apart from
-	// the database: one is worthless without the other. [restart]
+	// KeyFile holds the key under which secrets in the database are encrypted; credential:NAME is a credential
+	// of the systemd unit. Back it up apart from the database: one is worthless without the other. [restart]
 	KeyFile string `yaml:"key_file"`
 
 	CA      CAConfig      `yaml:"ca"`
@@ -51,8 +51,15 @@ type CAConfig struct {
 	// again on SIGHUP; an empty or broken one is refused and the old ones stay. [restart for a new path]
 	Dir string `yaml:"dir"`
 
-	// PassphraseFile holds the passphrase of the CA's keys. [restart]
+	// PassphraseFile holds the passphrase of the CA's keys; credential:NAME is a credential of the systemd unit. "" only with Key. [restart]
 	PassphraseFile string `yaml:"passphrase_file"`
+
+	// Key is the URI of a KMS or HSM that holds the intermediate's key, in place of a file in Dir: pkcs11:, awskms:, cloudkms: or azurekms:. Each needs a binary built
+	// with its tag. [restart]
+	Key string `yaml:"key"`
+
+	// KeyPINFile holds the PIN for pkcs11 keys, Key and those of intermediates that came later; credential:NAME is a credential of the systemd unit. [restart]
+	KeyPINFile string `yaml:"key_pin_file"`
 
 	// TrustDomain is the first part of every identity's name in a certificate:
 	// spiffe://TRUST_DOMAIN/identity/NAME. Changing it makes admin certificates foreign; those of callers are bound by their fingerprints and stay. [restart]
@@ -76,12 +83,12 @@ type ServerCertificateConfig struct {
 	// them when they enrol and renew. "" = a CA that callers trust anyway.
 	Roots string `yaml:"roots"`
 
-	ACME  ACMEConfig        `yaml:"acme"`
+	ACME  ServerACMEConfig  `yaml:"acme"`
 	Files []CertificateFile `yaml:"files"`
 }
 
-// ACMEConfig says from which ACME CA, and how it is shown that the names are ours.
-type ACMEConfig struct {
+// ServerACMEConfig says from which ACME CA, and how it is shown that the names are ours.
+type ServerACMEConfig struct {
 	// Directory is the ACME server's directory, such as https://acme-v02.api.letsencrypt.org/directory. There is no default.
 	Directory string `yaml:"directory"`
 
@@ -308,7 +315,7 @@ func defaultConfig() Config {
 		Listen:      ":8443",
 		ServerNames: []string{"localhost"},
 		ServerCertificate: ServerCertificateConfig{
-			Source: sourceInternal, Names: []string{}, ACME: ACMEConfig{Challenges: []string{servercert.TLSALPN01}, KeyType: pki.P256}, Files: []CertificateFile{},
+			Source: sourceInternal, Names: []string{}, ACME: ServerACMEConfig{Challenges: []string{servercert.TLSALPN01}, KeyType: pki.P256}, Files: []CertificateFile{},
 		},
 		Database: "tenantgate.db",
 		KeyFile:  "keys/master.key",
@@ -329,14 +336,14 @@ func defaultConfig() Config {
 
 // resolve makes the paths absolute, relative ones seen from dir.
 func (c *Config) resolve(dir string) {
-	paths := []*string{&c.KeyFile, &c.CA.Dir, &c.CA.PassphraseFile, &c.Admin.Socket,
+	paths := []*string{&c.KeyFile, &c.CA.Dir, &c.CA.PassphraseFile, &c.CA.KeyPINFile, &c.Admin.Socket,
 		&c.ServerCertificate.Roots, &c.ServerCertificate.ACME.EABHMACFile, &c.ServerCertificate.ACME.TrustedRoots}
 	for i := range c.ServerCertificate.Files {
 		f := &c.ServerCertificate.Files[i]
 		paths = append(paths, &f.Certificate, &f.Key, &f.PKCS12, &f.PasswordFile)
 	}
 	for _, path := range paths {
-		if *path != "" && !filepath.IsAbs(*path) {
+		if *path != "" && !filepath.IsAbs(*path) && !strings.HasPrefix(*path, credentialPrefix) {
 			*path = filepath.Join(dir, *path)
 		}
 	}
@@ -364,6 +371,8 @@ func (c *Config) needRestart(next *Config) []string {
 		{"server_certificate.acme.http_listen", c.ServerCertificate.ACME.HTTPListen != next.ServerCertificate.ACME.HTTPListen},
 		{"ca.dir", c.CA.Dir != next.CA.Dir},
 		{"ca.passphrase_file", c.CA.PassphraseFile != next.CA.PassphraseFile},
+		{"ca.key", c.CA.Key != next.CA.Key},
+		{"ca.key_pin_file", c.CA.KeyPINFile != next.CA.KeyPINFile},
 		{"ca.trust_domain", c.CA.TrustDomain != next.CA.TrustDomain},
 		{"ca.key_types", !slices.Equal(c.CA.KeyTypes, next.CA.KeyTypes)},
 		{"publish.listen", c.Publish.Listen != next.Publish.Listen},

@@ -27,7 +27,8 @@ func (c *Config) validate() error {
 		{"database", requiredProblem(c.Database)},
 		{"key_file", requiredProblem(c.KeyFile)},
 		{"ca.dir", requiredProblem(c.CA.Dir)},
-		{"ca.passphrase_file", requiredProblem(c.CA.PassphraseFile)},
+		{"ca.passphrase_file", passphraseProblem(&c.CA)},
+		{"ca.key", caKeyProblem(&c.CA)},
 		{"ca.trust_domain", trustDomainProblem(c.CA.TrustDomain)},
 		{"ca.key_types", keyTypesProblem(c.CA.KeyTypes)},
 		{"publish.url", publicURLProblem(c.Publish.URL)},
@@ -83,6 +84,24 @@ func (c *Config) validate() error {
 func requiredProblem(s string) string {
 	if s == "" {
 		return "a value is required"
+	}
+	return ""
+}
+
+func passphraseProblem(c *CAConfig) string {
+	if c.Key != "" {
+		return ""
+	}
+	return requiredProblem(c.PassphraseFile)
+}
+
+// caKeyProblem takes the URI of a KMS that this binary can use.
+func caKeyProblem(c *CAConfig) string {
+	if c.Key == "" {
+		return ""
+	}
+	if err := pki.CheckKMS(c.Key); err != nil {
+		return err.Error()
 	}
 	return ""
 }

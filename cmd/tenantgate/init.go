@@ -29,6 +29,12 @@ type initOptions struct {
 	keyType   string
 	adminName string
 	config    Config // what the configuration file will say
+
+	rootCert, rootKey, rootPassphraseFile, rootOut string // of the root: see the flags
+
+	root           *pki.RootSigner // read from rootCert and rootKey
+	rootPassphrase []byte
+	pin            []byte
 }
 
 // The files that `init` makes beside those the configuration names.
@@ -56,15 +62,25 @@ func newInitCommand(p *program) *cobra.Command {
 It overwrites nothing: when one of these exists it lists them and changes nothing. It is all or nothing:
 when it fails, nothing is left behind.
 
+The root's key is needed only to rotate the CA: --root-out writes it elsewhere. With --root-cert the root is one that is there already: with --root-key it
+signs the intermediate now and its key is kept nowhere; without, init writes a request for it, and tenantgate ca csr and ca install complete the CA.
+--ca-key makes the intermediate's key in a KMS or HSM (pkcs11:, awskms:, cloudkms:, azurekms:), --root-key without --root-cert the root's.
+
 Choose RSA-2048 when callers cannot do ECDSA (SAP PI/PO, ABAP systems with an old CommonCryptoLib).`,
 		Example: `  tenantgate init
   tenantgate init /var/lib/tenantgate --server-name gate.example.com --trust-domain example.internal
-  tenantgate init /var/lib/tenantgate --key-type RSA-2048`,
+  tenantgate init /var/lib/tenantgate --key-type RSA-2048
+  tenantgate init /var/lib/tenantgate --root-out /media/safe
+  tenantgate init /var/lib/tenantgate --root-cert company-root.crt
+  tenantgate init /var/lib/tenantgate --ca-key 'pkcs11:module-path=/usr/lib/softhsm/libsofthsm2.so;token=gate;object=intermediate' --pin-file /etc/tenantgate/pin`,
 		Args: maxArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.dir = "."
 			if len(args) == 1 {
 				o.dir = args[0]
+			}
+			if err := o.prepare(cmd); err != nil {
+				return err
 			}
 			if err := o.config.validate(); err != nil {
 				return usageError(cmd, "%v", err)
@@ -86,6 +102,12 @@ Choose RSA-2048 when callers cannot do ECDSA (SAP PI/PO, ABAP systems with an ol
 	cmd.Flags().StringVar(&o.config.Listen, "listen", o.config.Listen, "`host:port` where callers connect")
 	cmd.Flags().StringVar(&o.config.Admin.Listen, "admin-listen", o.config.Admin.Listen, "`host:port` of the admin listener")
 	cmd.Flags().StringVar(&o.config.Enrolment.Listen, "enrolment-listen", o.config.Enrolment.Listen, "`host:port` of the enrolment listener; none unless given")
+	cmd.Flags().StringVar(&o.config.CA.Key, "ca-key", "", "KMS `URI` of the intermediate's key, which is made there")
+	cmd.Flags().StringVar(&o.config.CA.KeyPINFile, "pin-file", "", "`file` with the PIN for pkcs11, or credential:NAME; the server reads it there")
+	cmd.Flags().StringVar(&o.rootCert, "root-cert", "", "`file` with the certificate of a root that is there already")
+	cmd.Flags().StringVar(&o.rootKey, "root-key", "", "`file` or KMS URI of its key; without --root-cert a KMS URI at which the new root's key is made")
+	cmd.Flags().StringVar(&o.rootPassphraseFile, "root-passphrase-file", "", "`file` with the passphrase of the root's key (default: that of the intermediate's)")
+	cmd.Flags().StringVar(&o.rootOut, "root-out", "", "`directory` for the new root's key, in place of ca/")
 	cmd.Flags().StringVar(&o.adminName, "admin", "admin", "`name` in the first admin certificate")
 	return cmd
 }
@@ -112,8 +134,13 @@ func initialize(ctx context.Context, o initOptions) error {
 	if ctx.Err() != nil {
 		err = errors.New("interrupted: nothing was made")
 	}
+	if err == nil && o.rootOut != "" {
+		err = o.placeRoot(filepath.Join(build, rootOutDir))
+	}
 	if err == nil {
-		err = moveAll(build, o.dir, names)
+		if err = moveAll(build, o.dir, names); err != nil && o.rootOut != "" {
+			o.removeRoot()
+		}
 	}
 	if rmErr := os.RemoveAll(build); err == nil && rmErr != nil {
 		err = fmt.Errorf("removing %s: %w", build, rmErr)
@@ -126,6 +153,9 @@ func initialize(ctx context.Context, o initOptions) error {
 
 // names lists what will appear in the directory, the configuration last: where it is, init was complete.
 func (o *initOptions) names() []string {
+	if o.waits() {
+		return []string{"keys", "ca", o.config.Database, configFile}
+	}
 	return []string{"keys", "ca", o.config.Database, adminKeyFile, adminCertFile, configFile}
 }
 
@@ -181,7 +211,17 @@ func (o *initOptions) build(ctx context.Context, dir string) error {
 	if err := writeNewFile(cfg.CA.PassphraseFile, append(passphrase, '\n'), 0o600); err != nil {
 		return err
 	}
-	if err := pki.Init(pki.InitOptions{Dir: cfg.CA.Dir, Passphrase: passphrase, TrustDomain: cfg.CA.TrustDomain, KeyType: o.keyType}); err != nil {
+	ca := pki.InitOptions{
+		Dir: cfg.CA.Dir, Passphrase: passphrase, TrustDomain: cfg.CA.TrustDomain, KeyType: o.keyType, KeyURI: cfg.CA.Key, PIN: o.pin,
+		Root: o.root, RootPassphrase: o.rootPassphrase,
+	}
+	if o.root == nil {
+		ca.RootKeyURI = o.rootKey
+	}
+	if o.rootOut != "" {
+		ca.RootOut = filepath.Join(dir, rootOutDir)
+	}
+	if err := pki.Init(ca); err != nil {
 		return err
 	}
 	if err := o.buildDatabase(ctx, dir, &cfg, master, passphrase); err != nil {
@@ -212,7 +252,12 @@ func (o *initOptions) buildDatabase(ctx context.Context, dir string, cfg *Config
 	if _, err := identity.Open(ctx, db.DB, sealer); err != nil { // binds the database to the master key
 		return err
 	}
-	ca, err := pki.Open(ctx, pki.Options{Dir: cfg.CA.Dir, Passphrase: passphrase, TrustDomain: cfg.CA.TrustDomain, DB: db.DB, Sealer: sealer})
+	if o.waits() {
+		return nil
+	}
+	ca, err := pki.Open(ctx, pki.Options{
+		Dir: cfg.CA.Dir, Passphrase: passphrase, KeyURI: cfg.CA.Key, PIN: o.pin, TrustDomain: cfg.CA.TrustDomain, DB: db.DB, Sealer: sealer,
+	})
 	if err != nil {
 		return err
 	}
@@ -284,21 +329,33 @@ func (p *program) explainInit(o initOptions) error {
 		"config": at(configFile), "master_key": at(o.config.KeyFile), "ca_passphrase": at(o.config.CA.PassphraseFile),
 		"ca": at(o.config.CA.Dir), "database": at(o.config.Database), "admin_certificate": at(adminCertFile), "admin_key": at(adminKeyFile),
 	}
+	if o.waits() {
+		made["admin_certificate"], made["admin_key"] = "", ""
+		made["request"] = at(filepath.Join(o.config.CA.Dir, "intermediate_ca.csr"))
+	}
 	return p.show(made, func(w io.Writer) {
 		fields(w,
 			field{"configuration", made["config"]},
 			field{"keys", made["master_key"] + ", " + made["ca_passphrase"]},
 			field{"CA", made["ca"]},
 			field{"database", made["database"]},
-			field{"admin certificate", made["admin_certificate"] + ", " + made["admin_key"]},
+			field{"admin certificate", strings.TrimPrefix(made["admin_certificate"]+", "+made["admin_key"], ", ")},
 		)
+		if o.waits() {
+			fmt.Fprintf(w, `
+The root has to sign the intermediate before the server can start:
+  tenantgate ca csr -c %s > intermediate.csr
+  tenantgate ca install -c %[1]s FILE
+`, made["config"])
+			return
+		}
 		fmt.Fprintf(w, `
 Back up %s and %s apart from the database: it is worthless without them.
-%s is needed only to make a new intermediate: move it to a safe place.
+%s
 
 Next:
   tenantgate serve -c %s
   tenantgate -c %[4]s tenant add --help
-`, at("keys"), at("ca"), at("ca/root_ca.key"), made["config"])
+`, at("keys"), at("ca"), o.rootAdvice(), made["config"])
 	})
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,6 +44,7 @@ type node struct {
 	records  *record.Log
 	proxy    *proxy.Server
 	switches *switchRecorder
+	ownCerts chan struct{} // has one place, for whoever replaces certs
 	admin    *adminService
 	publish  *publisher
 	front    *listeners
@@ -51,6 +53,8 @@ type node struct {
 	challenges *challengeService
 
 	config string // the configuration's file; "" where there is none (demo)
+
+	certsOf *x509.Certificate // the intermediate that certs are from; of whoever has the place in ownCerts
 
 	memoryLimit int64 // of the collector, as the environment has it; of openDataPlane and reload
 
@@ -63,7 +67,7 @@ type node struct {
 
 // openNode opens everything but the listeners. On an error nothing stays open.
 func openNode(ctx context.Context, cfg *Config, log *slog.Logger, level *slog.LevelVar) (_ *node, err error) {
-	n := &node{log: log, level: level, cfg: cfg, started: time.Now()}
+	n := &node{log: log, level: level, cfg: cfg, started: time.Now(), ownCerts: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
@@ -97,7 +101,7 @@ func (n *node) openState(ctx context.Context, cfg *Config) error {
 		return fmt.Errorf("key_file %s: %w", cfg.KeyFile, err)
 	}
 	n.sealer = sealer
-	passphrase, err := readSecretFile(cfg.CA.PassphraseFile)
+	secrets, err := readCASecrets(&cfg.CA)
 	if err != nil {
 		return err
 	}
@@ -105,15 +109,16 @@ func (n *node) openState(ctx context.Context, cfg *Config) error {
 		return err
 	}
 	n.ca, err = pki.Open(ctx, pki.Options{
-		Dir: cfg.CA.Dir, Passphrase: trimLine(passphrase), TrustDomain: cfg.CA.TrustDomain,
-		DB: n.db.DB, Sealer: sealer, Logger: n.log,
+		Dir: cfg.CA.Dir, Passphrase: secrets.passphrase, NextPassphrase: secrets.next, KeyURI: cfg.CA.Key, PIN: secrets.pin, TrustDomain: cfg.CA.TrustDomain,
+		DB: n.db.DB, Sealer: sealer, Logger: n.log, Node: nodeName(), Changed: n.caChanged,
 		KeyTypes:  cfg.CA.KeyTypes,
 		PublicURL: cfg.Publish.URL, CRLLifetime: time.Duration(cfg.Publish.CRLLifetime), OCSPLifetime: time.Duration(cfg.Publish.OCSPLifetime),
 	})
 	if err != nil {
 		return hinted(err, "ca.dir is %s, ca.passphrase_file is %s", cfg.CA.Dir, cfg.CA.PassphraseFile)
 	}
-	n.trust.Store(n.ca.Trust())
+	n.caChanged(n.ca)
+	n.certsOf = n.ca.Intermediate()
 	certs, err := n.ca.ServerCertificates(ctx, cfg.ServerNames)
 	if err != nil {
 		return err
@@ -194,6 +199,11 @@ func (n *node) close() error {
 	if certs := n.certs.Load(); certs != nil {
 		certs.Close()
 	}
+	if n.ca != nil {
+		if err := n.ca.Leave(context.Background()); err != nil {
+			n.log.Debug("telling the other nodes that this one ends", "error", err)
+		}
+	}
 	if n.db != nil {
 		errs = append(errs, n.db.Close())
 	}
@@ -224,18 +234,6 @@ func (c *CAConfig) intermediateFile() string { return filepath.Join(c.Dir, "inte
 // intermediateKeyFile is the key of the CA that signs, as package pki names it.
 func (c *CAConfig) intermediateKeyFile() string { return filepath.Join(c.Dir, "intermediate_ca.key") }
 
-// loadTrust reads the CA's certificates again; the same content gives the old bundle, whose TLS tickets stay good.
-func loadTrust(ca *pki.CA, old *pki.Trust) (*pki.Trust, error) {
-	trust, err := ca.ReadTrust()
-	if err != nil {
-		return nil, err
-	}
-	if trust.Generation() == old.Generation() {
-		return old, nil
-	}
-	return trust, nil
-}
-
 // drainTimeout is how long requests in flight may take to end.
 func (n *node) drainTimeout() time.Duration {
 	n.mu.Lock()
@@ -264,7 +262,10 @@ func (n *node) follow(ctx context.Context) {
 		case <-ticker.C:
 		}
 		refreshCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := n.registry.Refresh(refreshCtx)
+		_, err := n.ca.Refresh(refreshCtx) // first: the registry then names no certificate of an intermediate that is not known here
+		if regErr := n.registry.Refresh(refreshCtx); regErr != nil {
+			err = regErr
+		}
 		cancel()
 		if (err != nil) != failing && ctx.Err() == nil {
 			failing = err != nil

@@ -36,10 +36,12 @@ func (n *node) tryReload(ctx context.Context, path string) error {
 	old := n.cfg
 	n.mu.Unlock()
 
-	trust, err := loadTrust(n.ca, n.trust.Load())
+	trust, err := n.ca.ReadTrust()
 	if err != nil {
 		return err
 	}
+	n.ownCerts <- struct{}{}
+	defer func() { <-n.ownCerts }()
 	certs := n.certs.Load()
 	newCerts := !slices.Equal(old.ServerNames, next.ServerNames)
 	if newCerts {
@@ -71,10 +73,17 @@ func (n *node) tryReload(ctx context.Context, path string) error {
 		return fmt.Errorf("opening the access record again: %w", err)
 	}
 
+	if trust, err = n.ca.UseTrust(ctx, trust); err != nil { // the same content gives the old bundle, whose TLS tickets stay good
+		if newCerts {
+			certs.Close()
+		}
+		return err
+	}
 	n.level.Set(next.Log.level())
 	n.trust.Store(trust)
 	if newCerts {
 		n.certs.Swap(certs).Close()
+		n.certsOf = n.ca.Intermediate()
 	}
 	if newSource {
 		source.before = n.source.Load().certificateSource

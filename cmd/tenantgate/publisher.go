@@ -36,7 +36,7 @@ func newPublisher(n *node) *publisher {
 
 // serve serves the listener until shutdown. It begins when there is a list, or none can be had: whoever comes before waits in the kernel.
 func (p *publisher) serve(l net.Listener) error {
-	_, _ = p.node.ca.CRL(context.Background()) // takes no longer than the database may; keep reports the error
+	_ = p.node.ca.KeepCRLs(context.Background()) // takes no longer than the database may; keep reports the error
 	if err := p.server.Serve(publish.Bound(l)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("publishing: %w", err)
 	}
@@ -63,7 +63,7 @@ func (p *publisher) keep(ctx context.Context) {
 	defer ticker.Stop()
 	failing := false
 	for {
-		_, err := p.node.ca.CRL(ctx)
+		err := p.node.ca.KeepCRLs(ctx)
 		if (err != nil) != failing && ctx.Err() == nil {
 			failing = err != nil
 			if failing {

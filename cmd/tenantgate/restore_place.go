@@ -122,16 +122,19 @@ func (r *restorePlace) findKeys(p *program, cmd *cobra.Command, o *restoreOption
 		if f.path == "" {
 			continue
 		}
-		flag, given := "--master-key", o.masterKey
-		if f.key != "key_file" {
-			flag, given = "--ca-passphrase", o.caPassphrase
+		flag, given := ", or --master-key FILE", o.masterKey
+		switch f.key {
+		case "ca.passphrase_file":
+			flag, given = ", or --ca-passphrase FILE", o.caPassphrase
+		case "ca.key_pin_file":
+			flag, given = "", ""
 		}
 		content, err := r.findKey(f, given, sealed[keyName(f.key)])
 		if err != nil {
 			return err
 		}
 		if content == nil {
-			missing = append(missing, fmt.Sprintf("%s (%s, or %s FILE)", f.path, f.key, flag))
+			missing = append(missing, fmt.Sprintf("%s (%s%s)", f.path, f.key, flag))
 			continue
 		}
 		if f.key == "key_file" {

@@ -106,6 +106,7 @@ func (s *supervisor) run(ctx context.Context) error {
 	followCtx, stopFollowing := context.WithCancel(ctx)
 	defer stopFollowing()
 	go s.node.follow(followCtx)
+	go s.node.followCA(followCtx)
 	go s.node.renewCredentials(followCtx)
 	go s.node.remind(followCtx)
 	go s.node.proxy.WarmUp(followCtx)

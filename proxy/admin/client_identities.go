@@ -160,7 +160,12 @@ func (c *Client) RevokeIdentity(ctx context.Context, name, reason string) (Revoc
 
 // RevokeAll revokes all certificates of identities and administrators that could still be used, or renewed after their end.
 func (c *Client) RevokeAll(ctx context.Context, reason string) (Revocations, error) {
-	return do[Revocations](ctx, c, "POST", address("ca", "revoke"), RevocationRequest{Reason: reason})
+	return c.RevokeIssuedBy(ctx, "", reason)
+}
+
+// RevokeIssuedBy is RevokeAll for what one intermediate of the CA has signed, or those of one root; "" is all.
+func (c *Client) RevokeIssuedBy(ctx context.Context, authority, reason string) (Revocations, error) {
+	return do[Revocations](ctx, c, "POST", address("ca", "revoke"), CARevocationRequest{Reason: reason, Authority: authority})
 }
 
 // CRL returns the CA's current revocation list.

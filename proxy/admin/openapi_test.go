@@ -93,6 +93,9 @@ func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
 		"Registration": admin.Registration{}, "RegistrationCertificate": admin.RegistrationCertificate{},
 		"CheckRequest": admin.CheckRequest{}, "CheckReport": admin.CheckReport{}, "CredentialCheck": admin.CredentialCheck{}, "CheckStep": check.Step{},
 		"Claims": check.Claims{}, "Head": record.Head{}, "Check": admin.Check{}, "Status": admin.Status{},
+		"Authority": admin.Authority{}, "AuthorityRequest": admin.AuthorityRequest{}, "AuthorityInstallation": admin.AuthorityInstallation{},
+		"AuthorityRetirement": admin.AuthorityRetirement{}, "CARevocationRequest": admin.CARevocationRequest{}, "CAStatus": admin.CAStatus{}, "CANode": admin.CANode{},
+		"RootHolder":    admin.RootHolder{},
 		"CredentialUse": admin.CredentialUse{}, "CredentialEnd": admin.CredentialEnd{},
 	} {
 		got := slices.Sorted(maps.Keys(doc.Components.Schemas[name].Properties))

@@ -71,6 +71,14 @@ func problemOf(err error) problem {
 	if e, ok := errors.AsType[*enrolment.Refusal](err); ok {
 		return problem{Status: e.Status, Code: e.Code, Field: e.Field, Detail: e.Detail, Hint: e.Hint}
 	}
+	if e, ok := errors.AsType[*pki.AuthorityError](err); ok {
+		return authorityProblem(e)
+	}
+	if e, ok := errors.AsType[*pki.FileError](err); ok { // of a KMS, or of what was sent: no file of the server's is named by a request
+		bare := *e
+		bare.Hint = ""
+		return problem{Status: http.StatusUnprocessableEntity, Code: string(identity.ErrInvalid), Detail: bare.Error(), Hint: e.Hint}
+	}
 	if errors.Is(err, pki.ErrNotFound) {
 		return problem{Status: http.StatusNotFound, Code: string(identity.ErrNotFound), Detail: "the CA has issued no certificate with this serial number",
 			Hint: "list the certificates and look for a slip of the pen"}
@@ -85,4 +93,15 @@ func withoutHint(e *identity.Error) string {
 	bare := *e
 	bare.Hint = ""
 	return bare.Error()
+}
+
+func authorityProblem(e *pki.AuthorityError) problem {
+	p := problem{Status: http.StatusUnprocessableEntity, Code: string(identity.ErrInvalid), Detail: e.Problem, Hint: e.Hint}
+	switch {
+	case e.NotFound:
+		p.Status, p.Code = http.StatusNotFound, string(identity.ErrNotFound)
+	case e.Conflict:
+		p.Status, p.Code = http.StatusConflict, "conflict"
+	}
+	return p
 }

@@ -16,17 +16,22 @@ func (c *call) reason() (RevocationRequest, error) {
 	if err := c.decode(&q); err != nil {
 		return q, err
 	}
-	if q.Reason == "" {
-		q.Reason = "unspecified"
+	return q, checkReason(&q.Reason)
+}
+
+// checkReason puts the default in the place of "" and refuses what is no reason.
+func checkReason(reason *string) error {
+	if *reason == "" {
+		*reason = "unspecified"
 	}
-	if known := pki.RevocationReasons(); !slices.Contains(known, q.Reason) {
+	if known := pki.RevocationReasons(); !slices.Contains(known, *reason) {
 		hint := "give " + strings.Join(known, ", ")
-		if q.Reason == "certificateHold" {
+		if *reason == "certificateHold" {
 			hint = "a revocation is final: disable the identity for a while instead; or " + hint
 		}
-		return q, invalid("reason", "the reason is not one of RFC 5280 that is served here", hint)
+		return invalid("reason", "the reason is not one of RFC 5280 that is served here", hint)
 	}
-	return q, nil
+	return nil
 }
 
 // revokeCertificate takes back any certificate of the CA: one of an identity in the registry and at the CA, any other at the CA.
@@ -109,31 +114,47 @@ func revokeIdentity(s *Server, c *call) (any, error) {
 	return answer, err
 }
 
-// revokeAll revokes everything that the CA has issued to identities and administrators and that could still be used or renewed, in one transaction. Whoever did it by a
-// certificate has none any more: the socket is what is left.
+// revokeAll revokes everything that the CA, or one intermediate of it, has issued to identities and administrators and that could still be used or renewed, in one
+// transaction. Whoever did it by a certificate may have none any more: the socket is what is left.
 func revokeAll(s *Server, c *call) (any, error) {
-	q, err := c.reason()
-	if err != nil {
+	var q CARevocationRequest
+	if err := c.decode(&q); err != nil {
 		return nil, err
 	}
-	answer := Revocations{Serials: []string{}}
-	err = s.changeAll(c, identity.ObjectCertificate, "revoke", func(tx *identity.Tx) (acts []act, _ error) {
-		now := time.Now()
-		list, err := s.CA.RevokeAll(c.Context(), tx.SQL(), q.Reason, now, identity.MaxRenewGrace)
-		if err != nil {
+	if err := checkReason(&q.Reason); err != nil {
+		return nil, err
+	}
+	var issuers []string
+	if q.Authority != "" {
+		var err error
+		if issuers, err = s.issuersUnder(c, q.Authority); err != nil {
 			return nil, err
 		}
-		for _, one := range list {
-			if _, err := tx.RevokeCertificate(c.Context(), one.Fingerprint, q.Reason, now); err != nil && !errors.Is(err, identity.ErrNotFound) {
-				return nil, err
-			}
-			acts = append(acts, act{one.Serial, revocation{q.Reason, one.Profile, one.Name}})
-			answer.Serials = append(answer.Serials, one.Serial)
-		}
-		return acts, nil
+	}
+	answer := Revocations{Serials: []string{}}
+	err := s.changeAll(c, identity.ObjectCertificate, "revoke", func(tx *identity.Tx) (acts []act, err error) {
+		acts, answer.Serials, err = s.revokeIssued(c, tx, q.Reason, issuers)
+		return acts, err
 	})
 	answer.Revoked = len(answer.Serials)
 	return answer, err
+}
+
+// revokeIssued revokes what the CA, or only some intermediates of it, has issued to identities and administrators.
+func (s *Server) revokeIssued(c *call, tx *identity.Tx, reason string, issuers []string) (acts []act, serials []string, err error) {
+	now, serials := time.Now(), []string{}
+	list, err := s.CA.RevokeAll(c.Context(), tx.SQL(), reason, now, identity.MaxRenewGrace, issuers...)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, one := range list {
+		if _, err := tx.RevokeCertificate(c.Context(), one.Fingerprint, reason, now); err != nil && !errors.Is(err, identity.ErrNotFound) {
+			return nil, nil, err
+		}
+		acts = append(acts, act{one.Serial, revocation{reason, one.Profile, one.Name}})
+		serials = append(serials, one.Serial)
+	}
+	return acts, serials, nil
 }
 
 // showCRL shows the current revocation list, made anew if it is due.

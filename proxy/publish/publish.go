@@ -59,7 +59,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			serve(w, r, "application/pkix-crl", crl.ThisUpdate, crl.NextUpdate, crl.DER)
 			return
 		}
-		if id == pki.PublicID(h.CA.Intermediate()) { // there will be one
+		if h.CA.Issues(id) { // there will be one
 			w.Header().Set("Retry-After", "1")
 			refuse(w, http.StatusServiceUnavailable, "")
 			return

@@ -1,0 +1,5 @@
+//go:build azurekms
+
+package pki
+
+import _ "go.step.sm/crypto/kms/azurekms" // registers the backend
