@@ -117,3 +117,8 @@ func (d *draft) readPolicy(ctx context.Context, q querier) error {
 	}
 	return nil
 }
+
+// RefusesCertificate reports whether the policy gives the identity no new certificate now. Renewals may go on.
+func (s *Snapshot) RefusesCertificate(i *Identity, now time.Time) bool {
+	return !i.HasTeam() && refuses(s.policy.RefuseWithoutOwner, false) || i.ReviewOverdue(now) && refuses(s.policy.RefusePastReview, false)
+}
