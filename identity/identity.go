@@ -59,7 +59,13 @@ type Identity struct {
 	// Updated is when the identity was last changed. The registry sets it.
 	Updated time.Time `json:"updated,omitzero"`
 
-	policy *Policy // of CallingWindows and Networks; nil when there are none
+	callPolicy *CallPolicy // of CallingWindows and Networks; nil when there are none
+}
+
+// HasRole reports whether the identity holds the role, enabled or not. A request asks its [Binding].
+func (i *Identity) HasRole(role string) bool {
+	_, ok := slices.BinarySearch(i.Roles, role)
+	return ok
 }
 
 // Validate returns an *[Error] with code [ErrInvalid] for the first field that cannot be stored, or nil.

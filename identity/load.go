@@ -100,6 +100,9 @@ func (r *Registry) loadRest(ctx context.Context, tx *sql.Tx, empty *Snapshot) (*
 	if err := l.routing(ctx, tx, d, ""); err != nil {
 		return nil, err
 	}
+	if err := d.readPolicy(ctx, tx); err != nil {
+		return nil, err
+	}
 	identities, err := l.identities(ctx, tx, "")
 	if err != nil {
 		return nil, err
@@ -246,7 +249,7 @@ func (l *loader) policy(i *Identity, windows, networks string) {
 			l.policies[key] = like
 		}
 	}
-	i.CallingWindows, i.Networks, i.policy = like.CallingWindows, like.Networks, like.policy
+	i.CallingWindows, i.Networks, i.callPolicy = like.CallingWindows, like.Networks, like.callPolicy
 }
 
 // routing reads tenants and routes, all or those that the condition leaves.

@@ -1,145 +1,124 @@
 package identity
 
 import (
-	"net/netip"
-	"slices"
-	"strconv"
-	"strings"
+	"context"
+	"fmt"
 	"time"
 )
 
-// The bounds of policies.
+// Policy says, for all identities alike, which of them get no certificate. There is one in a registry.
+type Policy struct {
+	// RefuseWithoutOwner is about identities that no team answers for ([Identity.HasTeam]): [RefuseNone], [RefuseNew] or [RefuseAll].
+	RefuseWithoutOwner string `json:"refuse_without_owner"`
+	// RefusePastReview is about identities whose review date is over ([Identity.ReviewOverdue]): the same words.
+	RefusePastReview string `json:"refuse_past_review"`
+	// ReviewGrace is for how long after the review date renewals go on where RefusePastReview is [RefuseAll], so that a caller that runs does not stop on a day
+	// that a team has missed. 0 is not at all.
+	ReviewGrace Duration `json:"review_grace"`
+	// ReviewInterval is how far ahead the next review date is set when an identity was reviewed and no date is given.
+	ReviewInterval Duration `json:"review_interval"`
+}
+
+// Whom the policy refuses a certificate.
 const (
-	maxWindows  = 16
-	maxNetworks = 64
-	maxQuota    = 1 << 50
+	RefuseNone = "none" // nobody
+	RefuseNew  = "new"  // whoever asks for a certificate in addition; callers that have one go on renewing it
+	RefuseAll  = "all"  // whoever asks
 )
 
-// Policy is when and from where an identity may call, ready to be asked on the way of a request. It is immutable.
-type Policy struct {
-	windows  []Window
-	networks []netip.Prefix
+// The bounds of a policy's times.
+const (
+	MaxReviewGrace    = 366 * day
+	MinReviewInterval = day
+	MaxReviewInterval = 5 * 366 * day
+)
+
+// DefaultPolicy is the policy of a new registry: nothing new for identities that nobody answers for or has reviewed, while what runs is not broken.
+func DefaultPolicy() Policy {
+	return Policy{RefuseWithoutOwner: RefuseNew, RefusePastReview: RefuseNew, ReviewGrace: Duration(30 * day), ReviewInterval: Duration(365 * day)}
 }
 
-// Policy returns what restricts when and from where the identity may call; nil when nothing does. It is made when the identity is stored or read.
-func (i *Identity) Policy() *Policy { return i.policy }
-
-// OpenAt reports whether the identity may call at t.
-func (p *Policy) OpenAt(t time.Time) bool {
-	if len(p.windows) == 0 {
-		return true
-	}
-	for i := range p.windows {
-		if p.windows[i].Contains(t) {
-			return true
+// Validate returns an *[Error] with code [ErrInvalid] for the first field that cannot be stored, or nil.
+func (p Policy) Validate() error {
+	v := validation{object: ObjectPolicy}
+	for _, f := range []struct{ field, value string }{{"refuse_without_owner", p.RefuseWithoutOwner}, {"refuse_past_review", p.RefusePastReview}} {
+		switch f.value {
+		case RefuseNone, RefuseNew, RefuseAll:
+		default:
+			v.fail(f.field, quoted(f.value)+" is not none, new or all", "none refuses nobody, new refuses certificates but renewals, all refuses those, too")
 		}
 	}
-	return false
+	if g := time.Duration(p.ReviewGrace); g < 0 || g > MaxReviewGrace {
+		v.fail("review_grace", g.String()+" is out of bounds", "give 0 to 8784h")
+	}
+	if i := time.Duration(p.ReviewInterval); i < MinReviewInterval || i > MaxReviewInterval {
+		v.fail("review_interval", i.String()+" is out of bounds", "give 24h to 43920h")
+	}
+	return v.err()
 }
 
-// AllowsFrom reports whether the identity may call from an address. An invalid one is allowed nowhere but where every address is.
-func (p *Policy) AllowsFrom(a netip.Addr) bool {
-	if len(p.networks) == 0 {
-		return true
+// Policy returns the policy in force.
+func (s *Snapshot) Policy() Policy { return s.policy }
+
+// Policy returns the policy as the transaction sees it. The error is always nil.
+func (tx *Tx) Policy() (Policy, error) { return tx.draft.policy, nil }
+
+// SetPolicy replaces the policy and returns it as stored.
+func (tx *Tx) SetPolicy(ctx context.Context, p Policy) (Policy, error) {
+	if err := p.Validate(); err != nil {
+		return Policy{}, err
 	}
-	a = a.Unmap().WithZone("")
-	for _, n := range p.networks {
-		if n.Contains(a) {
-			return true
-		}
+	err := tx.exec(ctx, "storing the policy", `UPDATE registry_policy SET refuse_without_owner = $1, refuse_past_review = $2, review_grace = $3, review_interval = $4 WHERE id = 1`,
+		p.RefuseWithoutOwner, p.RefusePastReview, int64(p.ReviewGrace), int64(p.ReviewInterval))
+	if err != nil {
+		return Policy{}, err
 	}
-	return false
+	tx.draft.policy, tx.draft.changed.Policy = p, true
+	return p, nil
 }
 
-// NextOpening returns when a window opens next after t, to the minute, within eight days; the zero time when none does.
-func (p *Policy) NextOpening(t time.Time) time.Time {
-	for at := t.Truncate(time.Minute).Add(time.Minute); at.Before(t.Add(8 * 24 * time.Hour)); at = at.Add(time.Minute) {
-		if p.OpenAt(at) {
-			return at
-		}
+// MayHaveCertificate says whether the identity may get a certificate, as the transaction sees both it and the policy: nil, an [ErrNotFound] error, or one with code
+// [ErrRefused]. A renewal is a certificate in the place of one that the asker has shown. [Tx.BindCertificate] and [Tx.BindRenewal] ask it, so that no way to a
+// certificate leads past it; whoever signs first should ask before.
+func (tx *Tx) MayHaveCertificate(name string, renewal bool) error {
+	i, err := tx.Identity(name)
+	if err != nil {
+		return err
 	}
-	return time.Time{}
+	p := tx.draft.policy
+	if !i.HasTeam() && refuses(p.RefuseWithoutOwner, renewal) {
+		return &Error{Code: ErrRefused, Object: ObjectIdentity, Name: name, Field: "owner", Message: "no team answers for it, so that it gets no certificate",
+			Hint: "name the team: tenantgate identity set " + name + " --owner TEAM"}
+	}
+	if !i.ReviewOverdue(tx.now) || !refuses(p.RefusePastReview, renewal) {
+		return nil
+	}
+	if renewal && !i.ReviewOverdue(tx.now.Add(-time.Duration(p.ReviewGrace))) {
+		return nil
+	}
+	return &Error{Code: ErrRefused, Object: ObjectIdentity, Name: name, Field: "review_date",
+		Message: "its review was due on " + string(i.ReviewDate) + ", so that it gets no certificate",
+		Hint:    "have its owner confirm that it is needed: tenantgate identity reviewed " + name}
 }
 
-// HasDailyQuota reports whether a quota of the day bounds the identity.
-func (i *Identity) HasDailyQuota() bool { return i.DailyRequests|i.DailyOctets != 0 }
-
-// withPolicy makes the identity's policy out of its fields, which are valid.
-func (i *Identity) withPolicy() {
-	i.policy = nil
-	if len(i.CallingWindows)+len(i.Networks) == 0 {
-		return
-	}
-	p := &Policy{}
-	for _, s := range i.CallingWindows {
-		// What cannot be read is a window that is never open: an identity whose row was damaged is refused, not let in.
-		w, _ := ParseWindow(s)
-		p.windows = append(p.windows, w)
-	}
-	for _, s := range i.Networks {
-		n, _ := parseNetwork(s)
-		p.networks = append(p.networks, n)
-	}
-	i.policy = p
+// refuses applies one word of a policy. One that a later release may have written refuses.
+func refuses(word string, renewal bool) bool {
+	return word != RefuseNone && (word != RefuseNew || !renewal)
 }
 
-// parseNetwork reads a network or an address in its one form. It returns an invalid prefix, which holds no address, and a fault for anything else.
-func parseNetwork(s string) (n netip.Prefix, fault string) {
-	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" && !a.Is4In6() {
-		return netip.PrefixFrom(a, a.BitLen()), ""
+// readPolicy reads the policy into the draft.
+func (d *draft) readPolicy(ctx context.Context, q querier) error {
+	err := each(ctx, q, func(row scanner) error {
+		p := &d.policy
+		return row.Scan(&p.RefuseWithoutOwner, &p.RefusePastReview, &p.ReviewGrace, &p.ReviewInterval)
+	}, `SELECT refuse_without_owner, refuse_past_review, review_grace, review_interval FROM registry_policy WHERE id = 1`)
+	if err != nil {
+		return fmt.Errorf("reading the policy: %w", err)
 	}
-	n, err := netip.ParsePrefix(s)
-	switch {
-	case err != nil, n.Addr().Is4In6():
-		return netip.Prefix{}, quoted(s) + " is not a network"
-	case n != n.Masked():
-		return netip.Prefix{}, s + " has bits behind its length: " + n.Masked().String() + " is the network"
-	}
-	return n, ""
+	return nil
 }
 
-// policies checks when, from where and how much an identity may call.
-func (v *validation) policies(i *Identity) {
-	if len(i.CallingWindows) > maxWindows {
-		v.fail("calling_windows", "more than "+strconv.Itoa(maxWindows), "join some")
-	}
-	for _, s := range i.CallingWindows {
-		if _, err := ParseWindow(s); err != nil {
-			v.fail("calling_windows", quoted(s)+": "+err.Error(), windowForm)
-		}
-	}
-	if len(i.Networks) > maxNetworks {
-		v.fail("networks", "more than "+strconv.Itoa(maxNetworks), "join some")
-	}
-	for _, s := range i.Networks {
-		if _, fault := parseNetwork(s); fault != "" {
-			v.fail("networks", fault, "write it like 10.1.0.0/16, 2001:db8::/32 or 10.1.2.3")
-		}
-	}
-	for _, n := range []struct {
-		field string
-		value int64
-	}{{"max_body", i.MaxBody}, {"daily_requests", i.DailyRequests}, {"daily_octets", i.DailyOctets}} {
-		if n.value < 0 || n.value > maxQuota {
-			v.fail(n.field, strconv.FormatInt(n.value, 10)+" is out of bounds", "give a number up to 2^50, or 0 for no limit")
-		}
-	}
-}
-
-// normalPolicies returns windows and networks in their one form, sorted, each once; nil for none.
-func normalPolicies(windows, networks []string) (w, n []string) {
-	for _, s := range windows {
-		parsed, err := ParseWindow(s)
-		if err != nil {
-			continue // validated before
-		}
-		w = append(w, parsed.String())
-	}
-	for _, s := range networks {
-		parsed, _ := parseNetwork(s)
-		n = append(n, parsed.String())
-	}
-	slices.Sort(w)
-	slices.SortFunc(n, strings.Compare)
-	return slices.Compact(w), slices.Compact(n)
+// RefusesCertificate reports whether the policy gives the identity no new certificate now. Renewals may go on.
+func (s *Snapshot) RefusesCertificate(i *Identity, now time.Time) bool {
+	return !i.HasTeam() && refuses(s.policy.RefuseWithoutOwner, false) || i.ReviewOverdue(now) && refuses(s.policy.RefusePastReview, false)
 }

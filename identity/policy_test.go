@@ -1,7 +1,8 @@
 package identity_test
 
 import (
-	"net/netip"
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -10,151 +11,223 @@ import (
 	"github.com/tenantgate/tenantgate/internal/database/databasetest"
 )
 
-func TestWindows(t *testing.T) {
-	for _, tt := range []struct{ window, at, zone string }{ // at: + open, - closed
-		{"Mon-Fri 06:00-20:00 Europe/Berlin", "-2026-06-01 05:59 +2026-06-01 06:00 +2026-06-05 19:59 -2026-06-05 20:00 -2026-06-06 12:00", "Europe/Berlin"},
-		{"Mon-Fri 06:00-20:00 Europe/Berlin", "+2026-01-05 05:00 -2026-01-05 04:59 +2026-07-06 04:00", "UTC"},
-		{"daily 22:00-04:00", "+2026-06-01 22:00 +2026-06-02 03:59 -2026-06-02 04:00 -2026-06-02 21:59", "UTC"},
-		{"Fri 22:00-04:00 UTC", "+2026-06-05 23:00 +2026-06-06 03:00 -2026-06-05 03:00 -2026-06-06 22:00", "UTC"},
-		{"Sat-Mon 00:00-24:00 UTC", "+2026-06-06 00:00 +2026-06-07 12:00 +2026-06-08 23:59 -2026-06-09 00:00", "UTC"},
-		{"Sun 01:00-04:00 Europe/Berlin", "+2026-03-29 01:59 +2026-03-29 03:00", "Europe/Berlin"}, // there is no 02:30
+func TestPeopleAreNoIdentitiesAndNoOwners(t *testing.T) {
+	for _, tc := range []struct {
+		name, owner, field string // field is the one that is refused, "" for none
+	}{
+		{"p1234567890", "Team ERP", "name"}, {"s0012345678", "Team ERP", "name"}, {"cpi-p1234567890", "Team ERP", "name"},
+		{"i012345", "Team ERP", "name"}, {"d1234567", "Team ERP", "name"}, {"c123456", "Team ERP", "name"},
+		{"anna.schmidt_at_example.com", "Team ERP", "name"}, {"anna@example.com", "Team ERP", "name"},
+		{"erp", "P1234567890", "owner"}, {"erp", "Team of S0012345678", "owner"}, {"erp", "I012345", "owner"}, {"erp", "anna＠example.com", "owner"},
+		{"erp", "anna (at) example.com", "owner"}, {"erp", "anna.schmidt[at]example.com", "owner"},
+		// What only resembles them are names of systems and teams.
+		{"s4-erp", "Team S/4", ""}, {"p01", "P01", ""}, {"c4c", "C4C", ""}, {"i18n-batch", "I18N", ""}, {"d123", "D123", ""}, {"s123456789", "Team 7", ""},
+		{"batch-d202611", "Team Walldorf", ""}, {"look_at_me", "Team at Walldorf", ""}, {"p12345678901", "Équipe 12", ""}, {"erp.at.example.com", "IT Support", ""},
 	} {
-		w, err := identity.ParseWindow(tt.window)
-		if err != nil {
-			t.Fatal(err)
-		}
-		zone, err := time.LoadLocation(tt.zone)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for rest := tt.at; len(rest) >= 17; rest = rest[min(len(rest), 18):] {
-			at, err := time.ParseInLocation("2006-01-02 15:04", rest[1:17], zone)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got, want := w.Contains(at), rest[0] == '+'; got != want {
-				t.Errorf("%s at %v: %v", tt.window, at, got)
-			}
-		}
-	}
-	if new(identity.Window).Contains(time.Now()) {
-		t.Error("the zero window is open")
-	}
-}
-
-func TestWindowsHaveOneForm(t *testing.T) {
-	for in, want := range map[string]string{
-		"Mon,Tue,Wed,Thu,Fri 06:00-20:00 Europe/Berlin": "Mon-Fri 06:00-20:00 Europe/Berlin",
-		"Mon-Sun 00:00-24:00":                           "daily 00:00-24:00 UTC",
-		"Sat-Mon,Wed  22:00-04:00  UTC":                 "Mon,Wed,Sat,Sun 22:00-04:00 UTC",
-	} {
-		w, err := identity.ParseWindow(in)
-		if err != nil || w.String() != want {
-			t.Errorf("%s: %q, %v", in, w.String(), err)
-		}
-	}
-	for _, bad := range []string{"", "Mon", "Mon-Fri 6:00-20:00", "Mon-Fri 06:00", "Mon-Fri 06:00-06:00", "Mon-Fri 24:00-06:00", "Mon-Fri 06:00-25:00", "Mon-Fri 06:60-07:00",
-		"mon 06:00-20:00", "Mon- 06:00-20:00", "Mon-Fri 06:00-20:00 Mars/Olympus", "Mon-Fri 06:00-20:00 Local", "Mon-Fri 06:00-20:00 ../../etc/passwd", "Mon-Fri +6:00-20:00 UTC", "Mon-Fri 06:00-20:00 UTC x"} {
-		if w, err := identity.ParseWindow(bad); err == nil {
-			t.Errorf("%q is taken for %q", bad, w)
-		}
-	}
-}
-
-func TestPoliciesAreStoredAndAsked(t *testing.T) {
-	databasetest.Each(t, func(t *testing.T, create func(testing.TB) string) {
-		db, err := database.Open(t.Context(), create(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { db.Close() })
-		if err := database.Migrate(t.Context(), db, "identity", identity.Migrations()); err != nil {
-			t.Fatal(err)
-		}
-		s := newSealer(t)
-		r := openRegistry(t, db, s)
-		err = r.Change(t.Context(), func(tx *identity.Tx) error {
-			_, err := tx.AddIdentity(t.Context(), identity.Identity{Name: "erp", Owner: "team", LoginAllowed: true, MaxBody: 1 << 20, DailyRequests: 10, DailyOctets: 1 << 40,
-				CallingWindows: []string{"Sat,Sun 00:00-24:00", "Mon,Tue,Wed,Thu,Fri 06:00-20:00 Europe/Berlin"}, Networks: []string{"2001:db8::/32", "10.1.0.0/16", "192.0.2.7"}})
+		r := openRegistry(t, openDatabase(t, databasetest.SQLite(t)), newSealer(t))
+		err := r.Change(t.Context(), func(tx *identity.Tx) error {
+			_, err := tx.AddIdentity(t.Context(), identity.Identity{Name: tc.name, Owner: tc.owner})
 			return err
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for what, registry := range map[string]*identity.Registry{"the same": r, "another": openRegistry(t, db, s)} {
-			i, _ := registry.Snapshot().Identity("erp")
-			if !i.LoginAllowed || i.MaxBody != 1<<20 || i.DailyRequests != 10 || i.DailyOctets != 1<<40 || !i.HasDailyQuota() || len(i.CallingWindows) != 2 || len(i.Networks) != 3 {
-				t.Errorf("%s: %+v", what, i)
+		refused, _ := errors.AsType[*identity.Error](err)
+		if got := ""; refused != nil {
+			if got = refused.Field; got != tc.field || refused.Hint == "" {
+				t.Errorf("identity %q, owner %q: got %v, want a refusal of %q with a hint", tc.name, tc.owner, err, tc.field)
 			}
-			p := i.Policy()
-			for address, want := range map[string]bool{"10.1.2.3": true, "10.2.0.1": false, "192.0.2.7": true, "192.0.2.8": false, "::ffff:10.1.2.3": true, "2001:db8::1%eth0": true, "::1": false} {
-				if got := p.AllowsFrom(netip.MustParseAddr(address)); got != want {
-					t.Errorf("%s: from %s: %v", what, address, got)
-				}
-			}
-			if p.AllowsFrom(netip.Addr{}) {
-				t.Errorf("%s: an address that is not known is allowed", what)
-			}
-			night := time.Date(2026, 6, 1, 22, 30, 0, 0, time.UTC) // Monday, after midnight in Berlin
-			if p.OpenAt(night) {
-				t.Errorf("%s: open at night", what)
-			}
-			if got, want := p.NextOpening(night), time.Date(2026, 6, 2, 4, 0, 0, 0, time.UTC); !got.Equal(want) {
-				t.Errorf("%s: opens at %v, want %v", what, got, want)
-			}
+		} else if err != nil || tc.field != "" {
+			t.Errorf("identity %q, owner %q: got %v, want a refusal of %q", tc.name, tc.owner, err, tc.field)
 		}
-		if i := (&identity.Identity{}); i.Policy() != nil || i.HasDailyQuota() {
-			t.Error("an identity without policies has one")
-		}
-	})
-}
-
-func TestDailyUseOfAllNodesIsAddedUp(t *testing.T) {
-	databasetest.Each(t, func(t *testing.T, create func(testing.TB) string) {
-		db, err := database.Open(t.Context(), create(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { db.Close() })
-		if err := database.Migrate(t.Context(), db, "identity", identity.Migrations()); err != nil {
-			t.Fatal(err)
-		}
-		s := newSealer(t)
-		one, two := openRegistry(t, db, s), openRegistry(t, db, s)
-		add := func(r *identity.Registry, day int64, spent ...identity.DailyUse) []identity.DailyUse {
-			t.Helper()
-			totals, err := r.SpendDaily(t.Context(), day, spent)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return totals
-		}
-		add(one, 100, identity.DailyUse{Identity: "erp", Requests: 3, Octets: 10}, identity.DailyUse{Identity: "crm", Requests: 1})
-		got := add(two, 100, identity.DailyUse{Identity: "erp", Requests: 4, Octets: 5}, identity.DailyUse{Identity: "crm"})
-		if got[0] != (identity.DailyUse{Identity: "erp", Requests: 7, Octets: 15}) || got[1] != (identity.DailyUse{Identity: "crm", Requests: 1}) {
-			t.Errorf("totals %+v", got)
-		}
-		if got := add(one, 101, identity.DailyUse{Identity: "erp", Requests: 1}); got[0].Requests != 1 {
-			t.Errorf("a new day begins with %+v", got)
-		}
-		add(one, 200)
-		if list, err := one.DailyUse(t.Context(), 100); err != nil || len(list) != 0 {
-			t.Errorf("kept for ever: %+v, %v", list, err)
-		}
-	})
-	if identity.Day(time.Unix(-1, 0)) != -1 || identity.Day(time.Unix(0, 0)) != 0 || !identity.EndOfDay(0).Equal(time.Unix(86400, 0)) {
-		t.Error("days begin at midnight")
 	}
 }
 
-func BenchmarkPolicy(b *testing.B) {
-	i := identity.Identity{Name: "erp", Owner: "team", CallingWindows: []string{"Mon-Fri 06:00-20:00 Europe/Berlin", "Sat,Sun 00:00-24:00 UTC"}, Networks: []string{"10.1.0.0/16", "192.0.2.0/24"}}
-	p := identity.PolicyOf(&i)
-	at, from := time.Date(2026, 6, 6, 12, 0, 0, 0, time.UTC), netip.MustParseAddr("192.0.2.9")
-	b.ReportAllocs()
-	for b.Loop() {
-		if !p.OpenAt(at) || !p.AllowsFrom(from) {
-			b.Fatal("refused")
+// What an earlier release has taken goes on: it can be changed, and its callers are let in, though its owner counts as none.
+func testKeepsPeopleOfBefore(t *testing.T, db *database.DB) {
+	ctx := t.Context()
+	if _, err := db.ExecContext(ctx, `INSERT INTO identities (name, owner, description, roles, disabled, review_date, created, updated)
+		VALUES ('p1234567890', 'S0012345678', '', 'orders.send', 0, '', 0, 0)`); err != nil {
+		t.Fatal(err)
+	}
+	r := openRegistry(t, db, newSealer(t))
+	var stored identity.Identity
+	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
+		i, err := tx.Identity("p1234567890")
+		if err != nil {
+			return err
+		}
+		i.Roles = append(i.Roles, "stock.read")
+		stored, err = tx.SetIdentity(ctx, i)
+		return err
+	})
+	if stored.HasTeam() {
+		t.Error("a person counts as a team")
+	}
+	err := r.Change(ctx, func(tx *identity.Tx) error {
+		stored.Owner = "D012345"
+		_, err := tx.SetIdentity(ctx, stored)
+		return err
+	})
+	if !errors.Is(err, identity.ErrInvalid) {
+		t.Errorf("another person as the owner: got %v", err)
+	}
+	err = r.Change(ctx, func(tx *identity.Tx) error {
+		_, err := tx.BindCertificate(ctx, certificate("p1234567890", "one"))
+		return err
+	})
+	if !errors.Is(err, identity.ErrRefused) {
+		t.Errorf("a certificate although nobody answers for it: got %v", err)
+	}
+}
+
+// testPolicy binds certificates under each policy, in each state of the identity.
+func testPolicy(t *testing.T, db *database.DB) {
+	s := newSealer(t)
+	r, other := openRegistry(t, db, s), openRegistry(t, db, s)
+	if got := r.Snapshot().Policy(); got != identity.DefaultPolicy() {
+		t.Fatalf("a new registry has the policy %+v", got)
+	}
+	date := func(d time.Duration) identity.Date {
+		return identity.Date(time.Now().UTC().Add(d).Format(time.DateOnly))
+	}
+	const day = 24 * time.Hour
+	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
+		for name, review := range map[string]identity.Date{"due": date(0), "late": date(-2 * day), "very-late": date(-100 * day), "free": ""} {
+			if _, err := tx.AddIdentity(ctx, identity.Identity{Name: name, Owner: "team", ReviewDate: review}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	set := func(word string, grace time.Duration) {
+		t.Helper()
+		change(t, r, func(ctx context.Context, tx *identity.Tx) error {
+			p, _ := tx.Policy()
+			p.RefusePastReview, p.ReviewGrace = word, identity.Duration(grace)
+			_, err := tx.SetPolicy(ctx, p)
+			return err
+		})
+	}
+	// may asks another node, which has to have followed.
+	may := func(name string, renewal bool) bool {
+		t.Helper()
+		err := other.Change(t.Context(), func(tx *identity.Tx) error { return tx.MayHaveCertificate(name, renewal) })
+		if err != nil && !errors.Is(err, identity.ErrRefused) {
+			t.Fatal(err)
+		}
+		return err == nil
+	}
+	for _, tc := range []struct {
+		word             string
+		grace            time.Duration
+		name             string
+		fresh, renewable bool
+	}{
+		{identity.RefuseNew, 0, "due", true, true}, {identity.RefuseNew, 0, "late", false, true}, {identity.RefuseNew, 0, "free", true, true},
+		{identity.RefuseNone, 0, "very-late", true, true},
+		{identity.RefuseAll, 30 * day, "late", false, true}, {identity.RefuseAll, 30 * day, "very-late", false, false}, {identity.RefuseAll, 0, "late", false, false},
+		{identity.RefuseAll, 30 * day, "due", true, true},
+	} {
+		set(tc.word, tc.grace)
+		if fresh, renewable := may(tc.name, false), may(tc.name, true); fresh != tc.fresh || renewable != tc.renewable {
+			t.Errorf("%s with a grace of %v: %s may have a certificate: %v, renew one: %v; want %v, %v", tc.word, tc.grace, tc.name, fresh, renewable, tc.fresh, tc.renewable)
 		}
 	}
+	if got := openRegistry(t, db, s).Snapshot().Policy(); got.RefusePastReview != identity.RefuseAll || got.ReviewGrace != identity.Duration(30*day) {
+		t.Errorf("after a restart the policy is %+v", got)
+	}
+}
+
+func testBindsRenewals(t *testing.T, db *database.DB) {
+	r := openRegistry(t, db, newSealer(t))
+	first := certificate("erp", "one")
+	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
+		_, e0 := tx.AddIdentity(ctx, identity.Identity{Name: "erp", Owner: "team"})
+		_, e1 := tx.AddIdentity(ctx, identity.Identity{Name: "crm", Owner: "team"})
+		_, e2 := tx.BindCertificate(ctx, first)
+		return errors.Join(e0, e1, e2)
+	})
+	bind := func(c identity.Certificate, old identity.Fingerprint) error {
+		return r.Change(t.Context(), func(tx *identity.Tx) error { _, err := tx.BindRenewal(t.Context(), c, old); return err })
+	}
+	if err := bind(certificate("crm", "two"), first.Fingerprint); !errors.Is(err, identity.ErrInvalid) {
+		t.Errorf("the certificate of another identity was renewed: %v", err)
+	}
+	if err := bind(certificate("erp", "three"), certificate("erp", "unknown").Fingerprint); !errors.Is(err, identity.ErrNotFound) {
+		t.Errorf("an unknown certificate was renewed: %v", err)
+	}
+	if err := bind(certificate("erp", "four"), first.Fingerprint); err != nil {
+		t.Error(err)
+	}
+	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
+		_, err := tx.RevokeCertificate(ctx, first.Fingerprint, "", time.Time{})
+		return err
+	})
+	if err := bind(certificate("erp", "five"), first.Fingerprint); !errors.Is(err, identity.ErrInvalid) {
+		t.Errorf("a revoked certificate was renewed: %v", err)
+	}
+}
+
+// testLastCalls has two nodes note calls: the latest counts, and little is written.
+func testLastCalls(t *testing.T, db *database.DB) {
+	s, ctx := newSealer(t), t.Context()
+	r, other := openRegistry(t, db, s), openRegistry(t, db, s)
+	cert := certificate("erp", "one")
+	at := time.Now().UTC().Truncate(time.Second)
+	last := func(r *identity.Registry) time.Time {
+		t.Helper()
+		got, err := r.Calls().Last(ctx, []*identity.Certificate{&cert})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got[0]
+	}
+	flush := func(r *identity.Registry, all bool) {
+		t.Helper()
+		if err := r.Calls().Flush(ctx, all); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := last(r); !got.IsZero() {
+		t.Errorf("before the first call: %v", got)
+	}
+	cell := r.Calls().Of(cert.Fingerprint)
+	cell.Note(at)
+	cell.Note(at.Add(-time.Hour)) // a clock that was set back
+	if got := last(r); !got.Equal(at) {
+		t.Errorf("got %v, want %v", got, at)
+	}
+	flush(r, false)
+	if got := last(other); !got.Equal(at) {
+		t.Errorf("another node has %v, want %v", got, at)
+	}
+	cell.Note(at.Add(30 * time.Second))
+	flush(r, false)
+	if got := last(other); !got.Equal(at) {
+		t.Errorf("half a minute later it was written again: %v", got)
+	}
+	flush(r, true)
+	other.Calls().Of(cert.Fingerprint).Note(at.Add(-time.Hour))
+	flush(other, true)
+	if got, err := other.Calls().After(ctx, at); err != nil || !got[cert.Fingerprint].Equal(at.Add(30*time.Second)) {
+		t.Errorf("an earlier call won: %v, %v", got, err)
+	}
+	if got, err := r.Calls().After(ctx, at.Add(time.Hour)); err != nil || len(got) != 0 {
+		t.Errorf("got calls %v, %v", got, err)
+	}
+	for _, when := range []time.Time{at, at.Add(time.Hour)} {
+		if err := r.Calls().Begin(ctx, when); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := r.Calls().Since(ctx); err != nil || !got.Equal(at) {
+		t.Errorf("calls are noted since %v, %v", got, err)
+	}
+}
+
+func TestNotingACallTakesNoMemory(t *testing.T) {
+	r := openRegistry(t, openDatabase(t, databasetest.SQLite(t)), newSealer(t))
+	cell, now := r.Calls().Of(certificate("erp", "one").Fingerprint), time.Now()
+	if n := testing.AllocsPerRun(100, func() { cell.Note(now) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	(*identity.LastCall)(nil).Note(now)
 }

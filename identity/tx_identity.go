@@ -26,6 +26,9 @@ func (tx *Tx) AddIdentity(ctx context.Context, i Identity) (Identity, error) {
 	if err := i.Validate(); err != nil {
 		return Identity{}, err
 	}
+	if err := i.checkPeople(nil); err != nil {
+		return Identity{}, err
+	}
 	if _, ok := tx.draft.identity(i.Name); ok {
 		return Identity{}, exists(ObjectIdentity, i.Name)
 	}
@@ -40,6 +43,9 @@ func (tx *Tx) SetIdentity(ctx context.Context, i Identity) (Identity, error) {
 	}
 	old, err := tx.Identity(i.Name)
 	if err != nil {
+		return Identity{}, err
+	}
+	if err := i.checkPeople(&old); err != nil {
 		return Identity{}, err
 	}
 	i.Created = old.Created
@@ -262,12 +268,30 @@ func (tx *Tx) Certificates(name string) ([]Certificate, error) {
 }
 
 // BindCertificate lets a certificate stand for its identity and returns it as stored. A certificate that is bound already, also one
-// that was revoked, is refused: it is bound once and to one identity.
+// that was revoked, is refused: it is bound once and to one identity. So is one for an identity to which the policy gives no certificate.
 func (tx *Tx) BindCertificate(ctx context.Context, c Certificate) (Certificate, error) {
+	return tx.bindCertificate(ctx, c, false)
+}
+
+// BindRenewal is [Tx.BindCertificate] for a certificate in the place of another one, which its holder has proved to have. That one must be the same identity's and
+// not be revoked; it stays as it is. The policy judges it as a renewal.
+func (tx *Tx) BindRenewal(ctx context.Context, c Certificate, old Fingerprint) (Certificate, error) {
+	before, err := tx.Certificate(old)
+	if err != nil {
+		return Certificate{}, err
+	}
+	if before.Identity != c.Identity || before.Revoked() {
+		return Certificate{}, &Error{Code: ErrInvalid, Object: ObjectCertificate, Name: old.String(), Field: "identity",
+			Message: "revoked, or another identity's: it cannot be renewed for identity " + quoted(c.Identity), Hint: "issue a new one"}
+	}
+	return tx.bindCertificate(ctx, c, true)
+}
+
+func (tx *Tx) bindCertificate(ctx context.Context, c Certificate, renewal bool) (Certificate, error) {
 	if err := c.Validate(); err != nil {
 		return Certificate{}, err
 	}
-	if _, err := tx.Identity(c.Identity); err != nil {
+	if err := tx.MayHaveCertificate(c.Identity, renewal); err != nil {
 		return Certificate{}, err
 	}
 	if b, ok := tx.draft.bindings.get(c.Fingerprint); ok {

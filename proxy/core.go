@@ -104,17 +104,18 @@ func (c *Core) identify(snap *identity.Snapshot, r *Request, d *Decision) {
 	}
 	d.Named = b.Identity.Name
 	d.Binding = b
+	r.Peer.last.Note(now)
 	if b.Identity.Disabled {
 		d.deny(record.Denied, "identity is disabled")
 		return
 	}
-	if p := b.Identity.Policy(); p != nil {
+	if p := b.Identity.CallPolicy(); p != nil {
 		checkPolicy(p, r.Source, now, d)
 	}
 }
 
 // checkPolicy: may the identity call from there, and now?
-func checkPolicy(p *identity.Policy, from netip.Addr, now time.Time, d *Decision) {
+func checkPolicy(p *identity.CallPolicy, from netip.Addr, now time.Time, d *Decision) {
 	switch {
 	case !p.AllowsFrom(from):
 		d.deny(record.NetworkDenied, "identity may not call from this address")

@@ -43,6 +43,7 @@ type Config struct {
 	Limits  LimitsConfig  `yaml:"limits"`
 
 	Enrolment EnrolmentConfig `yaml:"enrolment"`
+	Notify    NotifyConfig    `yaml:"notify"`
 }
 
 // CAConfig says where the CA lives.
@@ -185,6 +186,22 @@ type ACMEConfig struct {
 	// others whoever may open a port can prove to have the host. 0 = 80 and 443. [restart]
 	UnsafeHTTPPort int `yaml:"unsafe_http_port"`
 	UnsafeTLSPort  int `yaml:"unsafe_tls_port"`
+}
+
+// NotifyConfig says whom to tell of what ends, was renewed or revoked, or fails: one receiver of HTTP POSTs, which tells people in its turn.
+type NotifyConfig struct {
+	// URL is the receiver, https://HOST[:PORT][/PATH]; plain http only to this machine. "" = none.
+	URL string `yaml:"url"`
+
+	// SecretFile holds the secret that signs notifications (Standard Webhooks): whsec_ and the base64 of 24 to 64 octets. While it is changed, a second line
+	// may hold the other one, and both sign. SIGHUP reads it again.
+	SecretFile string `yaml:"secret_file"`
+
+	// CAFile holds the certificates, in PEM, that the receiver's certificate must come from. "" = the system's.
+	CAFile string `yaml:"ca_file"`
+
+	// Timeout is how long one attempt may take.
+	Timeout Duration `yaml:"timeout"`
 }
 
 // RecordConfig says where access records go.
@@ -331,12 +348,13 @@ func defaultConfig() Config {
 		Log:     LogConfig{Level: "info", Format: "text"},
 		Tokens:  TokensConfig{Persist: true, Rate: 50, InFlight: 50, MaxAge: Duration(2 * time.Hour)},
 		Limits:  limitsConfig(proxy.DefaultLimits(), 30*time.Second),
+		Notify:  NotifyConfig{Timeout: Duration(10 * time.Second)},
 	}
 }
 
 // resolve makes the paths absolute, relative ones seen from dir.
 func (c *Config) resolve(dir string) {
-	paths := []*string{&c.KeyFile, &c.CA.Dir, &c.CA.PassphraseFile, &c.CA.KeyPINFile, &c.Admin.Socket,
+	paths := []*string{&c.KeyFile, &c.CA.Dir, &c.CA.PassphraseFile, &c.CA.KeyPINFile, &c.Admin.Socket, &c.Notify.SecretFile, &c.Notify.CAFile,
 		&c.ServerCertificate.Roots, &c.ServerCertificate.ACME.EABHMACFile, &c.ServerCertificate.ACME.TrustedRoots}
 	for i := range c.ServerCertificate.Files {
 		f := &c.ServerCertificate.Files[i]

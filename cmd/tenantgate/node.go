@@ -20,6 +20,7 @@ import (
 	"github.com/tenantgate/tenantgate/internal/database"
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy"
+	"github.com/tenantgate/tenantgate/proxy/expiry"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
 )
@@ -51,6 +52,8 @@ type node struct {
 
 	enrolment  *enrolmentService
 	challenges *challengeService
+	ends       *expiry.List
+	notify     *notifications
 
 	config string // the configuration's file; "" where there is none (demo)
 
@@ -83,6 +86,10 @@ func openNode(ctx context.Context, cfg *Config, log *slog.Logger, level *slog.Le
 		return nil, err
 	}
 	if err := n.openDataPlane(ctx, cfg); err != nil {
+		return nil, err
+	}
+	n.ends = n.endings()
+	if n.notify, err = newNotifications(n, cfg); err != nil {
 		return nil, err
 	}
 	n.admin, n.enrolment = newAdminService(n), newEnrolmentService(n)
@@ -191,6 +198,11 @@ func (n *node) close() error {
 	}
 	if n.switches != nil {
 		n.switches.close()
+	}
+	if n.registry != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		errs = append(errs, n.registry.Calls().Flush(ctx, true))
+		cancel()
 	}
 	if n.records != nil {
 		errs = append(errs, n.records.Close())

@@ -40,6 +40,10 @@ func (n *node) tryReload(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
+	receiver, err := next.Notify.receiver()
+	if err != nil {
+		return err
+	}
 	n.ownCerts <- struct{}{}
 	defer func() { <-n.ownCerts }()
 	certs := n.certs.Load()
@@ -72,11 +76,8 @@ func (n *node) tryReload(ctx context.Context, path string) error {
 		discard()
 		return fmt.Errorf("opening the access record again: %w", err)
 	}
-
 	if trust, err = n.ca.UseTrust(ctx, trust); err != nil { // the same content gives the old bundle, whose TLS tickets stay good
-		if newCerts {
-			certs.Close()
-		}
+		discard()
 		return err
 	}
 	n.level.Set(next.Log.level())
@@ -89,6 +90,7 @@ func (n *node) tryReload(ctx context.Context, path string) error {
 		source.before = n.source.Load().certificateSource
 		n.source.Swap(source).close()
 	}
+	n.notify.use(receiver)
 	n.boundMemory(next)
 	if old.Limits.forProxy() != next.Limits.forProxy() {
 		n.proxy.Reload(next.Limits.forProxy())
@@ -109,6 +111,7 @@ func (c *Config) withReloaded(next *Config) *Config {
 	merged.Log.Level = next.Log.Level
 	merged.Enrolment.URL, merged.Enrolment.ProxyURL = next.Enrolment.URL, next.Enrolment.ProxyURL
 	merged.Limits = next.Limits
+	merged.Notify = next.Notify
 	return &merged
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/tenantgate/tenantgate/internal/backup"
 	"github.com/tenantgate/tenantgate/internal/database"
 	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy/notify"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
 )
@@ -19,6 +20,7 @@ func owners() []database.Owner {
 		{Name: "pki", Migrations: pki.Migrations()},
 		{Name: "record", Migrations: record.Migrations()},
 		{Name: "token", Migrations: token.Migrations()},
+		{Name: "notify", Migrations: notify.Migrations()},
 	}
 }
 

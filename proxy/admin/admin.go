@@ -21,6 +21,8 @@ import (
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/check"
+	"github.com/tenantgate/tenantgate/proxy/expiry"
+	"github.com/tenantgate/tenantgate/proxy/notify"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
 )
@@ -53,6 +55,11 @@ type Server struct {
 	CredentialUses func([]*identity.Credential) []CredentialUse
 	// Backup prepares a backup of the node and returns what writes it; it records the act, with the actor. nil is that there is none to be had.
 	Backup func(ctx context.Context, actor string, q BackupRequest) (write func(w io.Writer) error, err error)
+	// Expiry is the list of all that ends; nil is an empty one.
+	Expiry *expiry.List
+	// Notifications is what the receiver is told, and Notifier delivers it; nil is that there are none.
+	Notifications *notify.Queue
+	Notifier      *notify.Sender
 	// Metrics serves /metrics; nil is 404.
 	Metrics http.Handler
 	// Logger is told of requests that were refused for their sender and of those that failed; nil discards it.

@@ -1,7 +1,7 @@
 package identity
 
 // PolicyOf makes the policy that is made when an identity is stored.
-func PolicyOf(i *Identity) *Policy {
+func PolicyOf(i *Identity) *CallPolicy {
 	i.withPolicy()
-	return i.policy
+	return i.callPolicy
 }
