@@ -31,6 +31,8 @@ const (
 	ObjectCredential  = "credential"
 	ObjectCertificate = "certificate"
 	ObjectPolicy      = "policy"
+	ObjectLogin       = "login"
+	ObjectLoginPolicy = "login_policy"
 )
 
 // Error is a refusal: what was asked for cannot be, nothing was changed, and Hint says what to do about it. Errors of the database

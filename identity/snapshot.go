@@ -20,6 +20,8 @@ type Snapshot struct {
 	routes      map[string]*RouteEntry
 	table       *routeTable
 	policy      Policy
+	logins      shards[*Binding]
+	loginPolicy *LoginPolicy
 
 	sortedOnce sync.Once
 	sorted     []*Identity // by name; made when first asked for
@@ -35,6 +37,8 @@ func emptySnapshot() *Snapshot {
 		routes:      map[string]*RouteEntry{},
 		table:       newRouteTable(nil),
 		policy:      DefaultPolicy(),
+		logins:      newShards[*Binding](),
+		loginPolicy: new(DefaultLoginPolicy()),
 	}
 }
 
@@ -169,10 +173,10 @@ func (s *Snapshot) Routes() []*Route {
 
 // Counts is the size of a snapshot.
 type Counts struct {
-	Tenants, Routes, Identities, Credentials, Certificates int
+	Tenants, Routes, Identities, Credentials, Certificates, Logins int
 }
 
 // Counts returns how many objects there are, revoked and disabled ones included.
 func (s *Snapshot) Counts() Counts {
-	return Counts{len(s.tenants), len(s.routes), s.identities, s.credentials.count, s.bindings.count}
+	return Counts{len(s.tenants), len(s.routes), s.identities, s.credentials.count, s.bindings.count, s.logins.count}
 }

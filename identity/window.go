@@ -35,18 +35,11 @@ func ParseWindow(s string) (Window, error) {
 	if len(parts) != 2 && len(parts) != 3 {
 		return w, errors.New("it has not got days, hours and a zone")
 	}
-	if err := w.parseDays(parts[0]); err != nil {
-		return w, err
-	}
-	from, to, ok := strings.Cut(parts[1], "-")
-	if !ok {
-		return w, fmt.Errorf("%s is not a range of hours", quoted(parts[1]))
-	}
 	var err error
-	if w.from, err = parseClock(from); err != nil {
+	if w.days, err = parseDays(parts[0]); err != nil {
 		return w, err
 	}
-	if w.to, err = parseClock(to); err != nil {
+	if w.from, w.to, err = parseHours(parts[1]); err != nil {
 		return w, err
 	}
 	if w.from == w.to || w.from == minutesOfDay {
@@ -56,40 +49,38 @@ func ParseWindow(s string) (Window, error) {
 	if len(parts) == 3 {
 		zone = parts[2]
 	}
-	if zone == "Local" {
-		return w, errors.New("Local is another zone on every machine")
-	}
-	if w.zone, err = time.LoadLocation(zone); err != nil {
-		return w, fmt.Errorf("%s is not a time zone", quoted(zone))
+	if w.zone, err = parseZone(zone); err != nil {
+		return w, err
 	}
 	w.text = w.dayText() + " " + clock(w.from) + "-" + clock(w.to) + " " + zone
 	return w, nil
 }
 
-func (w *Window) parseDays(s string) error {
-	if s == "daily" {
-		for i := range w.days {
-			w.days[i] = true
-		}
-		return nil
+// parseDays reads days, by [time.Weekday]: Mon, Mon-Fri, Sat,Sun or daily.
+func parseDays(s string) (days [7]bool, err error) {
+	if strings.EqualFold(s, "daily") {
+		return [7]bool{true, true, true, true, true, true, true}, nil
+	}
+	named := func(day string) int {
+		return slices.IndexFunc(dayNames, func(name string) bool { return strings.EqualFold(name, day) })
 	}
 	for part := range strings.SplitSeq(s, ",") {
 		first, last, isRange := strings.Cut(part, "-")
 		if !isRange {
 			last = first
 		}
-		a, b := slices.Index(dayNames, first), slices.Index(dayNames, last)
+		a, b := named(first), named(last)
 		if a < 0 || b < 0 {
-			return fmt.Errorf("%s is not a day or a range of days", quoted(part))
+			return days, fmt.Errorf("%s is not a day or a range of days", quoted(part))
 		}
 		for i := a; ; i = (i + 1) % 7 {
-			w.days[weekday(i)] = true
+			days[weekday(i)] = true
 			if i == b {
 				break
 			}
 		}
 	}
-	return nil
+	return days, nil
 }
 
 // dayText is the shortest text that parseDays reads back, for the days in the order of a week.
@@ -119,6 +110,31 @@ func (w *Window) dayText() string {
 }
 
 const minutesOfDay = 24 * 60
+
+// parseHours reads 06:00-20:00 as minutes since midnight.
+func parseHours(s string) (from, to int, err error) {
+	first, last, ok := strings.Cut(s, "-")
+	if !ok {
+		return 0, 0, fmt.Errorf("%s is not a range of hours", quoted(s))
+	}
+	if from, err = parseClock(first); err != nil {
+		return 0, 0, err
+	}
+	to, err = parseClock(last)
+	return from, to, err
+}
+
+// parseZone finds a zone of the IANA database.
+func parseZone(s string) (*time.Location, error) {
+	if s == "Local" {
+		return nil, errors.New("Local is another zone on every machine")
+	}
+	zone, err := time.LoadLocation(s)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not a time zone", quoted(s))
+	}
+	return zone, nil
+}
 
 func parseClock(s string) (int, error) {
 	h, m, ok := strings.Cut(s, ":")

@@ -32,6 +32,7 @@ type Request struct {
 	Target string // request target in origin form, byte for byte
 	Length int64  // octets of the body, -1 when it is chunked
 	Fields wire.Fields
+	Claim  *Claim    // nil: no login stands for the caller
 	Now    time.Time // when the request came; zero: the core looks at its clock
 }
 
@@ -44,9 +45,18 @@ type Decision struct {
 	Cause   string         // for the record, never for the caller
 
 	Named   string            // whom the certificate is bound to, also when it is not accepted; for the record
-	Binding *identity.Binding // nil unless the certificate is accepted
-	Route   *identity.RouteEntry
-	Allow   []string // for method_not_allowed: the methods that the path has
+	Binding *identity.Binding // nil unless the certificate or login is accepted
+	Login   *identity.Login   // nil unless a login stands for the caller, accepted or not
+	Stage   identity.Stage    // of Login, when it was decided
+	Until   time.Time         // for login_brownout: when the window ends
+	Changed bool              // the login is not what the claim was made of: look at it again
+
+	// Of a login in stage observe: what would have become of the request with its identity, as far as the core knows. Served: nothing stands against it.
+	Would      record.Outcome
+	WouldCause string
+
+	Route *identity.RouteEntry
+	Allow []string // for method_not_allowed: the methods that the path has
 
 	Path   string // the raw path, for the record; "" when there is none
 	Target string // what to send to the tenant: path and query, byte-exact but for what the route replaces
@@ -57,8 +67,9 @@ type Decision struct {
 // deny ends a decision.
 func (d *Decision) deny(o record.Outcome, cause string) { d.Outcome, d.Cause = o, cause }
 
-// Decide is the one place where access is decided (law 1): a request goes on only when its peer's certificate is bound to an enabled identity that
-// holds the role of the one route which the request matches. Everything that could be read in two ways was refused before.
+// Decide is the one place where access is decided (law 1): a request goes on only when its peer's certificate, or a live login whose password was verified, is
+// bound to an enabled identity that holds the role of the one route which the request matches. Everything that could be read in two ways was refused before.
+// A login in stage observe is the exception: the tenant will say whether its password is right, and what the role would have said is only noted.
 func (c *Core) Decide(r *Request, d *Decision) {
 	*d = Decision{path: d.path}
 	snap := c.Registry.Snapshot()
@@ -86,6 +97,10 @@ func (c *Core) Decide(r *Request, d *Decision) {
 // identify: who calls? Only TLS says (law 2).
 func (c *Core) identify(snap *identity.Snapshot, r *Request, d *Decision) {
 	d.Outcome = record.Served
+	if r.Claim != nil {
+		c.identifyLogin(snap, r, d)
+		return
+	}
 	if r.Peer == nil {
 		d.deny(record.Unidentified, "no client certificate was presented")
 		return
@@ -109,25 +124,37 @@ func (c *Core) identify(snap *identity.Snapshot, r *Request, d *Decision) {
 		d.deny(record.Denied, "identity is disabled")
 		return
 	}
-	if p := b.Identity.CallPolicy(); p != nil {
-		checkPolicy(p, r.Source, now, d)
-	}
+	checkPolicy(b.Identity, r.Source, now, d)
 }
 
 // checkPolicy: may the identity call from there, and now?
-func checkPolicy(p *identity.CallPolicy, from netip.Addr, now time.Time, d *Decision) {
+func checkPolicy(i *identity.Identity, from netip.Addr, now time.Time, d *Decision) {
+	p := i.CallPolicy()
+	if p == nil {
+		return
+	}
 	switch {
 	case !p.AllowsFrom(from):
-		d.deny(record.NetworkDenied, "identity may not call from this address")
+		d.object(record.NetworkDenied, "identity may not call from this address")
 	case !p.OpenAt(now):
-		d.deny(record.OutsideWindow, "identity may not call at this time")
+		d.object(record.OutsideWindow, "identity may not call at this time")
+	}
+}
+
+// object denies what the identity may not do. A login in stage observe does not call as the identity yet: what it would have been told is only noted.
+func (d *Decision) object(o record.Outcome, cause string) {
+	switch {
+	case d.Stage != identity.StageObserve:
+		d.deny(o, cause)
+	case d.Would == record.Served:
+		d.Would, d.WouldCause = o, cause
 	}
 }
 
 // bodyLimit is how many octets a body may have, by the route and by the identity; -1 is any number.
 func (d *Decision) bodyLimit() int64 {
 	limit := d.Route.MaxBody
-	if own := d.Binding.Identity.MaxBody; own > 0 && (limit < 0 || own < limit) {
+	if own := d.Binding.Identity.MaxBody; own > 0 && d.Stage != identity.StageObserve && (limit < 0 || own < limit) {
 		limit = own
 	}
 	return limit
@@ -187,9 +214,14 @@ func (c *Core) authorize(snap *identity.Snapshot, r *Request, d *Decision) {
 		return
 	}
 	d.Route = entry
-	if !d.Binding.HasRole(entry.Route.Role) {
-		d.deny(record.Denied, "identity does not hold the role of the route")
+	if d.Login != nil && !d.Login.AllowsRoute(entry.Route.Name) {
+		d.deny(record.Denied, "login may not use the route")
 		return
+	}
+	if !d.Binding.HasRole(entry.Route.Role) {
+		if d.object(record.Denied, "identity does not hold the role of the route"); d.Outcome != record.Served {
+			return
+		}
 	}
 	for i := range r.Fields {
 		if f := &r.Fields[i]; overridesMethod(f.Name) && callerHeaderPasses(f.Name) && !allowsMethod(entry.Route, f.Value) {

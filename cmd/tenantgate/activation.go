@@ -12,7 +12,7 @@ import (
 // the next one starts; callers that connect meanwhile wait in the kernel and are served, none is refused.
 
 // inherited are the sockets that this process was started with, each nil when it was not.
-type inherited struct{ callers, admin, enrolment, publish, challenge net.Listener }
+type inherited struct{ callers, admin, enrolment, publish, challenge, bridge net.Listener }
 
 // The FileDescriptorName= of the socket units of the listeners that are not for callers. A socket of any other name is for callers.
 const (
@@ -20,6 +20,7 @@ const (
 	fdEnrolment = "enrolment"
 	fdPublish   = "publish"
 	fdChallenge = "acme"
+	fdBridge    = "bridge"
 )
 
 // inheritListeners takes over the sockets that systemd passed. It may be called once.
@@ -32,7 +33,8 @@ func inheritListeners() (in inherited, err error) {
 		}
 		if _, tcp := l.(*net.TCPListener); !tcp {
 			return in, hinted(fmt.Errorf("socket %s from systemd: is %s, not TCP", f.Name(), l.Addr().Network()),
-				"only `listen`, admin.listen, enrolment.listen, publish.listen and server_certificate.acme.http_listen can come from systemd; the admin socket is the server's own")
+				"only `listen`, admin.listen, enrolment.listen, publish.listen, bridge.listen and server_certificate.acme.http_listen can come from systemd; "+
+					"the admin socket is the server's own")
 		}
 		slot := &in.callers
 		switch {
@@ -44,10 +46,13 @@ func inheritListeners() (in inherited, err error) {
 			slot = &in.publish
 		case strings.EqualFold(f.Name(), fdChallenge):
 			slot = &in.challenge
+		case strings.EqualFold(f.Name(), fdBridge):
+			slot = &in.bridge
 		}
 		if *slot != nil {
 			return in, hinted(fmt.Errorf("socket %s from systemd: is the second one for %s", f.Name(), (*slot).Addr()),
-				"pass one socket for callers, and one each with FileDescriptorName=%s, =%s, =%s and =%s for those listeners", fdAdmin, fdEnrolment, fdPublish, fdChallenge)
+				"pass one socket for callers, and one each with FileDescriptorName=%s, =%s, =%s, =%s and =%s for those listeners",
+				fdAdmin, fdEnrolment, fdPublish, fdChallenge, fdBridge)
 		}
 		*slot = l
 	}

@@ -44,6 +44,18 @@ type Config struct {
 
 	Enrolment EnrolmentConfig `yaml:"enrolment"`
 	Notify    NotifyConfig    `yaml:"notify"`
+
+	Bridge BridgeConfig `yaml:"bridge"`
+}
+
+// BridgeConfig says where callers may still use a legacy user name and password (tenantgate login). Nowhere else is one looked at.
+type BridgeConfig struct {
+	// Listen is the host:port of the bridge (TLS, HTTP/1.1 and HTTP/2): client certificates are optional there and logins are accepted as HTTP Basic.
+	// "" = none. [restart]
+	Listen string `yaml:"listen"`
+
+	// Hashers is how many passwords are hashed at once, with 19 MiB each; 0 is half of the processors, at least one and at most four. [restart]
+	Hashers int `yaml:"hashers"`
 }
 
 // CAConfig says where the CA lives.
@@ -404,6 +416,8 @@ func (c *Config) needRestart(next *Config) []string {
 		{"enrolment.acme.unsafe_loopback", c.Enrolment.ACME.UnsafeLoopback != next.Enrolment.ACME.UnsafeLoopback},
 		{"enrolment.acme.unsafe_http_port", c.Enrolment.ACME.UnsafeHTTPPort != next.Enrolment.ACME.UnsafeHTTPPort},
 		{"enrolment.acme.unsafe_tls_port", c.Enrolment.ACME.UnsafeTLSPort != next.Enrolment.ACME.UnsafeTLSPort},
+		{"bridge.listen", c.Bridge.Listen != next.Bridge.Listen},
+		{"bridge.hashers", c.Bridge.Hashers != next.Bridge.Hashers},
 		{"record.access", c.Record.Access != next.Record.Access},
 		{"record.unsafe_drop_when_full", c.Record.UnsafeDropWhenFull != next.Record.UnsafeDropWhenFull},
 		{"log.format", c.Log.Format != next.Log.Format},

@@ -62,6 +62,10 @@ func (c *Config) validate() error {
 		{"limits.replay_bytes", rangeProblem(c.Limits.ReplayBytes, 1, 16<<20)},
 	}
 	checks = append(checks, c.serverCertificateProblems()...)
+	if c.Bridge.Listen != "" {
+		checks = append(checks, invalidKey{"bridge.listen", addressProblem(c.Bridge.Listen)})
+	}
+	checks = append(checks, invalidKey{"bridge.hashers", optionalCountProblem(c.Bridge.Hashers, 64)})
 	if c.Enrolment.Listen != "" {
 		checks = append(checks, invalidKey{"enrolment.listen", addressProblem(c.Enrolment.Listen)})
 	}

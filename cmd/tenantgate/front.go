@@ -19,11 +19,12 @@ type listeners struct {
 
 	enrolment net.Listener // nil without enrolment.listen
 	challenge net.Listener // nil without server_certificate.acme.http_listen
+	bridge    net.Listener // nil without bridge.listen
 }
 
 // listen opens all addresses of the configuration, or none. Those that were inherited are open already.
 func listen(cfg *Config, in inherited) (_ *listeners, err error) {
-	l := &listeners{callers: in.callers, admin: in.admin, enrolment: in.enrolment, publish: in.publish, challenge: in.challenge}
+	l := &listeners{callers: in.callers, admin: in.admin, enrolment: in.enrolment, publish: in.publish, challenge: in.challenge, bridge: in.bridge}
 	defer func() {
 		if err != nil {
 			l.close()
@@ -41,6 +42,11 @@ func listen(cfg *Config, in inherited) (_ *listeners, err error) {
 	}
 	if l.publish == nil && cfg.Publish.Listen != "" {
 		if l.publish, err = listenTCP("publish.listen", cfg.Publish.Listen); err != nil {
+			return nil, err
+		}
+	}
+	if l.bridge == nil && cfg.Bridge.Listen != "" {
+		if l.bridge, err = listenTCP("bridge.listen", cfg.Bridge.Listen); err != nil {
 			return nil, err
 		}
 	}
@@ -64,7 +70,7 @@ func listen(cfg *Config, in inherited) (_ *listeners, err error) {
 
 // close closes what is open. Closing twice does no harm.
 func (l *listeners) close() {
-	for _, one := range []net.Listener{l.callers, l.socket, l.admin, l.enrolment, l.publish, l.challenge} {
+	for _, one := range []net.Listener{l.callers, l.socket, l.admin, l.enrolment, l.publish, l.challenge, l.bridge} {
 		if one != nil {
 			one.Close()
 		}
@@ -80,6 +86,7 @@ type addresses struct {
 
 	enrolment string // host:port, "" when there is no enrolment listener
 	challenge string // host:port, "" when no http-01 challenges are answered
+	bridge    string // host:port, "" when there is no bridge
 }
 
 func (l *listeners) addresses() addresses {
@@ -96,6 +103,9 @@ func (l *listeners) addresses() addresses {
 	if l.challenge != nil {
 		a.challenge = l.challenge.Addr().String()
 	}
+	if l.bridge != nil {
+		a.bridge = l.bridge.Addr().String()
+	}
 	if l.socket != nil {
 		a.socket = l.socket.Addr().String()
 	}
@@ -107,7 +117,7 @@ func (a addresses) shell() []byte {
 	var b strings.Builder
 	for _, line := range []struct{ name, value string }{
 		{"listen", dialable(a.callers)}, {"admin", dialable(a.admin)}, {"socket", a.socket}, {"publish", dialable(a.publish)},
-		{"enrolment", dialable(a.enrolment)}, {"challenge", dialable(a.challenge)},
+		{"enrolment", dialable(a.enrolment)}, {"challenge", dialable(a.challenge)}, {"bridge", dialable(a.bridge)},
 	} {
 		if line.value != "" {
 			fmt.Fprintf(&b, "%s=%s\n", line.name, line.value)
@@ -124,7 +134,8 @@ func (n *node) listen(in inherited) error {
 	}
 	n.front = front
 	a := front.addresses()
-	n.log.Info("listening", "callers", a.callers, "admin", a.admin, "socket", a.socket, "publish", a.publish, "enrolment", a.enrolment, "challenge", a.challenge)
+	n.log.Info("listening", "callers", a.callers, "admin", a.admin, "socket", a.socket, "publish", a.publish, "enrolment", a.enrolment,
+		"challenge", a.challenge, "bridge", a.bridge)
 	return nil
 }
 
@@ -133,6 +144,10 @@ func (n *node) serve() error {
 	ended := make(chan error, 6)
 	serving := 1
 	go func() { ended <- n.proxy.Serve(n.front.callers) }()
+	if n.front.bridge != nil {
+		serving++
+		go func() { ended <- n.proxy.ServeBridge(n.front.bridge) }()
+	}
 	if n.front.socket != nil {
 		serving++
 		go func() { ended <- n.admin.serveSocket(n.front.socket) }()

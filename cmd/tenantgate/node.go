@@ -46,6 +46,7 @@ type node struct {
 	proxy    *proxy.Server
 	switches *switchRecorder
 	ownCerts chan struct{} // has one place, for whoever replaces certs
+	logins   *loginKeeper
 	admin    *adminService
 	publish  *publisher
 	front    *listeners
@@ -155,6 +156,7 @@ func (n *node) openDataPlane(ctx context.Context, cfg *Config) error {
 	n.watch(n.gatherer)
 	n.switches = newSwitchRecorder(n)
 	n.boundMemory(cfg)
+	n.logins = newLoginKeeper(n)
 	n.proxy = proxy.New(proxy.Config{
 		Registry:       n.registry,
 		Trust:          n.trust.Load,
@@ -166,7 +168,9 @@ func (n *node) openDataPlane(ctx context.Context, cfg *Config) error {
 		Logger:         n.log,
 		Limits:         cfg.Limits.forProxy(),
 		Switched:       n.switches.take,
+		Bridge:         proxy.Bridge{Hashers: cfg.Bridge.Hashers, Rehash: n.logins.rehash},
 	})
+	n.logins.begin()
 	return nil
 }
 
@@ -195,6 +199,9 @@ func (n *node) close() error {
 	}
 	if n.tokens != nil {
 		n.tokens.Close()
+	}
+	if n.logins != nil {
+		n.logins.close()
 	}
 	if n.switches != nil {
 		n.switches.close()

@@ -37,6 +37,7 @@ The words:
   identity    a technical identity: name, owner (a team), roles
   certificate what a caller shows; bound to one identity
   credential  the OAuth client with which one identity calls one tenant
+  login       a legacy user name and password that still stands for an identity, until its sunset
 
 Commands that read or change the registry talk to the running server, through its admin socket
 (--socket, or admin.socket of --config) or its admin listener (--server with --admin-cert, --admin-key
@@ -101,7 +102,7 @@ func newRootCommand(p *program) *cobra.Command {
 		}
 	}
 	add(groupRun, newDemoCommand(p), newInitCommand(p), newServeCommand(p), newConfigCommand(p), newBackupCommand(p), newRestoreCommand(p))
-	add(groupRegistry, newTenantCommand(p), newRouteCommand(p), newIdentityCommand(p), newCredentialCommand(p),
+	add(groupRegistry, newTenantCommand(p), newRouteCommand(p), newIdentityCommand(p), newCredentialCommand(p), newLoginCommand(p),
 		newReviewCommand(p), newPolicyCommand(p))
 	add(groupPKI, newCertCommand(p), newCACommand(p), newEnrollCommand(p), newRenewCommand(p), newACMECommand(p))
 	add(groupLook, newStatusCommand(p), newExpiryCommand(p), newNotifyCommand(p), newAuditCommand(p), newVersionCommand(p))

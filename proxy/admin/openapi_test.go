@@ -95,7 +95,9 @@ func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
 		"Claims": check.Claims{}, "Head": record.Head{}, "Check": admin.Check{}, "Status": admin.Status{},
 		"Authority": admin.Authority{}, "AuthorityRequest": admin.AuthorityRequest{}, "AuthorityInstallation": admin.AuthorityInstallation{},
 		"AuthorityRetirement": admin.AuthorityRetirement{}, "CARevocationRequest": admin.CARevocationRequest{}, "CAStatus": admin.CAStatus{}, "CANode": admin.CANode{},
-		"RootHolder":    admin.RootHolder{},
+		"RootHolder": admin.RootHolder{},
+		"Login":      admin.Login{}, "LoginRequest": admin.LoginRequest{}, "LoginBack": admin.LoginBack{}, "LoginImport": admin.LoginImport{}, "ImportedLogin": admin.ImportedLogin{},
+		"LoginImported": admin.LoginImported{}, "LoginProblem": admin.LoginProblem{}, "LoginFinding": identity.Finding{}, "LoginPolicy": identity.LoginPolicy{},
 		"CredentialUse": admin.CredentialUse{}, "CredentialEnd": admin.CredentialEnd{},
 	} {
 		got := slices.Sorted(maps.Keys(doc.Components.Schemas[name].Properties))

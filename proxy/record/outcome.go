@@ -34,6 +34,12 @@ const (
 	OutsideWindow                    // the identity may not call at this time
 	NetworkDenied                    // the identity may not call from this address
 	QuotaExhausted                   // the identity has used what it may in a day
+	LoginRefused                     // the user name and password are not those of a login, or not acceptable in their form
+	LoginThrottled                   // passwords of this source are not compared at present
+	LoginClosed                      // the password fits a login that has ended
+	LoginBrownout                    // the password fits a login that refuses for a while, as announced
+	LoginConflict                    // a login was sent together with the certificate of another identity
+	TenantRefused                    // the tenant does not take the gateway's token in place of a login
 	outcomes                         // how many there are
 )
 
@@ -71,6 +77,12 @@ var table = [outcomes]row{
 	OutsideWindow:     {"outside_window", 403, "Outside of the calling window", "This identity may not call at this time. Ask the gateway's operator for its hours."},
 	NetworkDenied:     {"network_denied", 403, "Network denied", "This identity may not call from this network."},
 	QuotaExhausted:    {"quota_exhausted", 429, "Quota exhausted", "The identity has used its quota of the day. It is renewed at midnight UTC."},
+	LoginRefused:      {"login_refused", 401, "Login refused", "User name and password are not accepted here."},
+	LoginThrottled:    {"login_throttled", 429, "Too many passwords", "Too many passwords were sent. This one was not looked at. Try again later."},
+	LoginClosed:       {"login_closed", 401, "Login closed", "This login has ended. Call with a client certificate that was issued for this gateway."},
+	LoginBrownout:     {"login_brownout", 503, "Login paused", "This login ends soon and is refused for a short while, as announced. Nothing was sent to the tenant."},
+	LoginConflict:     {"login_conflict", 403, "Two callers at once", "The request has a client certificate and the login of another identity. Send one of them. It was not forwarded."},
+	TenantRefused:     {"tenant_refused", 502, "The tenant refused the gateway", "The tenant does not take the gateway's own credentials. The caller's password is not in question."},
 	Unrecorded:        {"unrecorded", 503, "Not recorded", "The gateway can not record requests at present and therefore serves none. Try again later."},
 }
 
