@@ -137,6 +137,7 @@ func (x *exchange) verify(digest login.Digest, c login.Credentials, user string,
 	l := login.Login{User: user}
 	if b != nil {
 		l.Version, l.Hash = b.Login.Version, evenly{x.server.cfg.Registry, b.Login.Password}
+		l.Near = len(b.Login.Networks) > 0 && b.Login.AllowsSource(x.conn.address)
 	}
 	ctx, done := x.patience()
 	result, wait := x.server.logins.verifier.Verify(digest, c, l, x.conn.from, ctx.Done())
