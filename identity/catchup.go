@@ -72,6 +72,14 @@ func (r *Registry) apply(ctx context.Context, tx *sql.Tx, d *draft, after int64)
 		d.putCertificate(c)
 		delete(touched, changeKey{ObjectCertificate, c.Fingerprint.String()})
 	}
+	authorities, err := readAuthorities(ctx, tx, "$1", after)
+	if err != nil {
+		return err
+	}
+	for _, e := range authorities {
+		d.putAuthority(e)
+		delete(touched, changeKey{ObjectAuthority, e.Authority.Name})
+	}
 	d.dropAll(touched)
 	return nil
 }
@@ -86,6 +94,8 @@ func (d *draft) dropAll(gone map[changeKey]bool) {
 			d.dropCredential(k.name)
 		case ObjectIdentity:
 			d.dropIdentity(k.name)
+		case ObjectAuthority:
+			d.dropAuthority(k.name)
 		}
 	}
 	for k := range gone {
@@ -125,6 +135,7 @@ func (c *Changed) keys() []changeKey {
 	add(ObjectRoute, c.Routes)
 	add(ObjectIdentity, c.Identities)
 	add(ObjectCredential, c.Credentials)
+	add(ObjectAuthority, c.Authorities)
 	for _, f := range c.Certificates {
 		keys = append(keys, changeKey{ObjectCertificate, f.String()})
 	}
@@ -139,6 +150,7 @@ func (c Changed) with(o Changed) Changed {
 		Routes:       append(c.Routes, o.Routes...),
 		Identities:   append(c.Identities, o.Identities...),
 		Credentials:  append(c.Credentials, o.Credentials...),
+		Authorities:  append(c.Authorities, o.Authorities...),
 		Certificates: append(c.Certificates, o.Certificates...),
 	}
 }

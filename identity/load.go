@@ -108,6 +108,13 @@ func (r *Registry) loadRest(ctx context.Context, tx *sql.Tx, empty *Snapshot) (*
 		return nil, err
 	}
 	d.fill(identities, credentials)
+	authorities, err := readAuthorities(ctx, tx, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range authorities {
+		d.putAuthority(e)
+	}
 	return d, nil
 }
 

@@ -19,6 +19,7 @@ type Snapshot struct {
 	tenants     map[string]*Tenant
 	routes      map[string]*RouteEntry
 	table       *routeTable
+	authorities *Authorities // nil when there are none
 
 	sortedOnce sync.Once
 	sorted     []*Identity // by name; made when first asked for
@@ -164,6 +165,10 @@ func (s *Snapshot) Routes() []*Route {
 	slices.SortFunc(list, func(a, b *Route) int { return cmp.Compare(a.Name, b.Name) })
 	return list
 }
+
+// Authorities returns the authorities beside our own CA, nil when there are none: a comparison is all that they cost then. The pointer is another one
+// when anything of them has changed. It takes no lock and allocates nothing.
+func (s *Snapshot) Authorities() *Authorities { return s.authorities }
 
 // Counts is the size of a snapshot.
 type Counts struct {
