@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
+	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/record"
 )
@@ -45,6 +47,12 @@ func (s *Server) handshake(c *conn, from netip.Prefix) {
 	if err != nil {
 		s.refuseHandshake(c, tc, err)
 		return
+	}
+	if lt.authorities != nil {
+		if err := s.settle(ctx, peer); err != nil {
+			s.refuseHandshake(c, tc, err)
+			return
+		}
 	}
 	s.mu.Lock()
 	c.peer = peer
@@ -92,7 +100,7 @@ func (s *Server) recordRefusal(c *conn, outcome record.Outcome, cause string, er
 	}
 	var refused *refusedPeer
 	if errors.As(err, &refused) {
-		a.Serial, a.Identity, a.Host = refused.serial, refused.identity, refused.serverName
+		a.Serial, a.Identity, a.Host, a.Authority = refused.serial, refused.identity, refused.serverName, refused.authority
 	}
 	s.cfg.Log.Append(&a)
 }
@@ -117,22 +125,24 @@ func handshakeCause(err error) (cause string, known bool) {
 
 // listenerTLS is a TLS configuration and the bundle that it was made for.
 type listenerTLS struct {
-	config *tls.Config
-	trust  *pki.Trust
-	made   time.Time
-	key    [32]byte // of session tickets
+	config      *tls.Config
+	trust       *pki.Trust
+	authorities *identity.Authorities // nil when there are none
+	made        time.Time
+	key         [32]byte // of session tickets
 }
 
 // ticketLife is how long tickets are encrypted under one key; they can be opened for twice as long.
 const ticketLife = 12 * time.Hour
 
-// listenerTLS returns the configuration for a new connection. A new bundle means a new configuration with a new ticket key, so that no ticket outlives
-// the trust it was given under.
+// listenerTLS returns the configuration for a new connection. A new bundle, or a change of other authorities, means a new configuration with a new ticket
+// key, so that no ticket outlives the trust it was given under.
 func (s *Server) listenerTLS() (*listenerTLS, error) {
 	trust, now := s.cfg.Trust(), s.cfg.Now()
+	authorities := s.cfg.Registry.Snapshot().Authorities()
 	current := func() *listenerTLS {
 		lt := s.tlsConfig.Load()
-		if lt == nil || lt.trust != trust || now.Sub(lt.made) > ticketLife {
+		if lt == nil || lt.trust != trust || lt.authorities != authorities || now.Sub(lt.made) > ticketLife {
 			return nil
 		}
 		return lt
@@ -145,12 +155,12 @@ func (s *Server) listenerTLS() (*listenerTLS, error) {
 	if lt := current(); lt != nil {
 		return lt, nil
 	}
-	next := &listenerTLS{trust: trust, made: now}
+	next := &listenerTLS{trust: trust, authorities: authorities, made: now}
 	if _, err := rand.Read(next.key[:]); err != nil {
 		return nil, fmt.Errorf("making ticket key: %w", err)
 	}
 	keys := [][32]byte{next.key}
-	if old := s.tlsConfig.Load(); old != nil && old.trust == trust {
+	if old := s.tlsConfig.Load(); old != nil && old.trust == trust && old.authorities == authorities {
 		keys = append(keys, old.key)
 	}
 	next.config = &tls.Config{
@@ -162,12 +172,27 @@ func (s *Server) listenerTLS() (*listenerTLS, error) {
 		// The chain is verified by VerifyConnection, which runs on resumed sessions too; ClientCAs is here for the list of acceptable CAs that is
 		// sent to the caller.
 		ClientAuth:       tls.RequireAnyClientCert,
-		ClientCAs:        trust.CertPool(),
+		ClientCAs:        s.acceptable(trust, authorities),
 		VerifyConnection: func(state tls.ConnectionState) error { return s.verifyConnection(state, trust) },
 	}
 	next.config.SetSessionTicketKeys(keys)
 	s.tlsConfig.Store(next)
 	return next, nil
+}
+
+// acceptable are the CAs whose names are sent to callers, so that those with several certificates choose the right one.
+func (s *Server) acceptable(trust *pki.Trust, authorities *identity.Authorities) *x509.CertPool {
+	pool := trust.CertPool()
+	if s.cfg.External == nil {
+		return pool
+	}
+	for _, e := range authorities.All() {
+		if !e.Authority.Disabled {
+			pool.AppendCertsFromPEM([]byte(e.Authority.CA))
+			pool.AppendCertsFromPEM([]byte(e.Authority.Intermediates))
+		}
+	}
+	return pool
 }
 
 // verifyConnection accepts or refuses a caller's certificate at the end of every handshake, full or resumed: the chain by the CA's own profile, and then
@@ -179,6 +204,9 @@ func (s *Server) verifyConnection(state tls.ConnectionState, trust *pki.Trust) e
 	}
 	refused := &refusedPeer{serial: peer.Serial, serverName: peer.ServerName}
 	if err := trust.VerifyClient(peer.chain, s.cfg.Now()); err != nil {
+		if snap := s.cfg.Registry.Snapshot(); snap.Authorities() != nil && s.cfg.External != nil {
+			return s.admit(peer, snap, trust)
+		}
 		refused.cause = err
 		return refused
 	}
@@ -196,6 +224,7 @@ func (s *Server) verifyConnection(state tls.ConnectionState, trust *pki.Trust) e
 // refusedPeer is a handshake that was refused for the caller's certificate.
 type refusedPeer struct {
 	serial, serverName string
+	authority          string // of another CA, "" for our own
 	identity           string // "" unless the certificate is bound to one
 	cause              error
 }

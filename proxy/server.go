@@ -17,6 +17,7 @@ import (
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/pki/external"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
 )
@@ -27,6 +28,8 @@ type Config struct {
 	Registry *identity.Registry
 	// Trust is the bundle that client certificates must chain to, now. When it returns another bundle than before, TLS tickets of the old one die.
 	Trust func() *pki.Trust
+	// External judges certificates of the registry's authorities; nil judges none, and nobody but our own CA's callers is let in.
+	External *external.Verifier
 	// GetCertificate chooses the listener's own certificate; it must have one for callers that send no server name.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// Tokens fetches and keeps the tokens of outbound credentials.
@@ -112,6 +115,9 @@ func New(cfg Config) *Server {
 	s.engine = newEngine(s, cfg.Limits)
 	s.engines = []*engine{s.engine}
 	cfg.Registry.OnChange(s.registryChanged)
+	if cfg.External != nil {
+		cfg.External.OnRevocation(s.recheck)
+	}
 	go s.tend()
 	return s
 }
@@ -131,6 +137,7 @@ func (s *Server) tend() {
 			s.preferences.tendAll()
 			s.noticeGone(now)
 			s.noticeSlowHeads(now)
+			s.recheck()
 			s.probation.prune(now)
 			s.memory.relieve()
 			s.mu.Lock()
@@ -295,7 +302,7 @@ func (s *Server) registryChanged(_, now *identity.Snapshot, changed identity.Cha
 	s.preferences.forget(now, changed)
 	s.gates.changed(now, changed)
 	s.quotas.forget(now, changed)
-	if !changed.All && len(changed.Identities) == 0 && len(changed.Certificates) == 0 {
+	if !changed.All && len(changed.Identities) == 0 && len(changed.Certificates) == 0 && len(changed.Authorities) == 0 {
 		return
 	}
 	for _, c := range s.identified() {

@@ -19,10 +19,11 @@ type Access struct {
 	Host      string // as asked for; at most 255 bytes are kept
 	Path      string // as received, without the query; at most 2048 bytes are kept
 
-	Identity string // name; "" when the caller was not identified
-	Serial   string // the certificate's serial number in lower-case hex
-	Route    string // name; "" when none matched. Only configured names: it becomes a label of the metrics
-	Tenant   string // name
+	Identity  string // name; "" when the caller was not identified
+	Serial    string // the certificate's serial number in lower-case hex
+	Authority string // the name of the CA, beside our own, that the certificate leads to; "" for our own
+	Route     string // name; "" when none matched. Only configured names: it becomes a label of the metrics
+	Tenant    string // name
 
 	Outcome      Outcome
 	Cause        string // for the operator, never for the caller; never a secret; at most 512 bytes are kept
@@ -70,6 +71,7 @@ func (a *Access) AppendLine(dst []byte) []byte {
 	dst = appendMember(dst, `,"path":`, a.Path, maxPath)
 	dst = appendMember(dst, `,"identity":`, a.Identity, maxName)
 	dst = appendMember(dst, `,"serial":`, a.Serial, maxName)
+	dst = appendMember(dst, `,"authority":`, a.Authority, maxName)
 	dst = appendMember(dst, `,"route":`, a.Route, maxName)
 	dst = appendMember(dst, `,"tenant":`, a.Tenant, maxName)
 	dst = append(dst, `,"outcome":"`...)
