@@ -33,6 +33,7 @@ func newAdminService(n *node) *adminService {
 			Handler: &admin.Server{
 				Registry: n.registry, CA: n.ca, DB: n.db.DB, Actor: actor, Enrolment: n.enrolmentURL, Ready: a.checks, Metrics: metrics, Logger: n.log,
 				Tokens: n.tokens, TokenEndpoint: n.tokens.Endpoint, Way: n.way, CredentialUses: n.credentialUses,
+				External: n.external, Lists: n.lists,
 			},
 			ReadHeaderTimeout: 10 * time.Second,
 			ReadTimeout:       30 * time.Second,
@@ -88,7 +89,7 @@ func (a *adminService) checks(ctx context.Context) []admin.Check {
 		check("ca", notExpired(n.trust.Load().NotAfter()), "until "+moment(n.trust.Load().NotAfter())),
 		check("server_certificate", notExpired(n.certs.Load().NotAfter()), "until "+moment(n.certs.Load().NotAfter())),
 	}
-	return append(list, n.publish.check(), n.loadCheck(), n.tenantsCheck(), n.tokenServersCheck(), n.tokenStoreCheck(), n.credentialsCheck(), n.renewalCheck(),
+	return append(list, n.publish.check(), n.authoritiesCheck(), n.loadCheck(), n.tenantsCheck(), n.tokenServersCheck(), n.tokenStoreCheck(), n.credentialsCheck(), n.renewalCheck(),
 		n.configCheck())
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/internal/database"
 	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/pki/external"
 	"github.com/tenantgate/tenantgate/proxy"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
@@ -36,6 +37,8 @@ type node struct {
 	trust    atomic.Pointer[pki.Trust]       // what client certificates must chain to; replaced whole by a reload
 	certs    atomic.Pointer[pki.ServerCerts] // our own certificates; replaced whole by a reload
 	sealer   identity.Sealer
+	external *external.Verifier // of other CAs' certificates
+	lists    *external.Keeper   // of other CAs' revocation lists
 	tokens   *token.Engine
 	gatherer *prometheus.Registry
 	metrics  *record.Metrics
@@ -131,12 +134,15 @@ func (n *node) openDataPlane(ctx context.Context, cfg *Config) error {
 		return hinted(err, "record.access is %s: does its directory exist, and may this user write there?", cfg.Record.Access)
 	}
 	n.openTokens(ctx, cfg)
+	n.external = external.NewVerifier(n.trust.Load, n.ca.TrustDomain())
+	n.lists = &external.Keeper{Registry: n.registry, Logger: n.log}
 	n.watch(n.gatherer)
 	n.switches = newSwitchRecorder(n)
 	n.boundMemory(cfg)
 	n.proxy = proxy.New(proxy.Config{
 		Registry:       n.registry,
 		Trust:          n.trust.Load,
+		External:       n.external,
 		GetCertificate: n.certificate,
 		Tokens:         n.tokens,
 		Log:            n.records,

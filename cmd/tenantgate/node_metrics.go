@@ -24,6 +24,7 @@ func (n *node) watch(registry prometheus.Registerer) {
 	})
 	n.metrics.WatchCertificates(n.expiries)
 	n.metrics.WatchCredentials(n.credentialEnds, func() map[string]int { return n.proxy.Fallbacks() })
+	registry.MustRegister(newAuthorityMetrics(n))
 	n.metrics.WatchTokens(n.tokenStates)
 	n.metrics.WatchTokenServers(n.tokenServerStates)
 	n.metrics.WatchTokenStore(n.tokenStoreState)

@@ -106,6 +106,7 @@ func (s *supervisor) run(ctx context.Context) error {
 	defer stopFollowing()
 	go s.node.follow(followCtx)
 	go s.node.renewCredentials(followCtx)
+	go s.node.lists.Run(followCtx)
 	go s.node.remind(followCtx)
 	go s.node.proxy.WarmUp(followCtx)
 	go s.node.publish.keep(followCtx)

@@ -221,3 +221,20 @@ func (k *Keeper) Counts() map[string]FetchCounts {
 	}
 	return all
 }
+
+// FetchNow is Fetch for an administrator who waits: what comes of it is noted as of any other, and the next fetch is due after it.
+func (k *Keeper) FetchNow(ctx context.Context, a *identity.Authority, url string) error {
+	next, err := k.Fetch(ctx, a, url)
+	problem := ""
+	if err != nil {
+		problem, next = err.Error(), time.Now().Add(backOffFirst)
+	}
+	k.note(a.Name, url, problem)
+	now := time.Now()
+	if _, claimed := k.Registry.ClaimFetch(ctx, a.Name, url, now, now); claimed == nil { // the row is there now
+		if noted := k.Registry.EndFetch(ctx, a.Name, url, problem, next); noted != nil && err == nil {
+			err = noted
+		}
+	}
+	return err
+}

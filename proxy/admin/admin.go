@@ -18,6 +18,7 @@ import (
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/pki/external"
 	"github.com/tenantgate/tenantgate/proxy/check"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
@@ -41,6 +42,10 @@ type Server struct {
 	Way func(t *identity.Tenant, c *identity.Credential, route *identity.Route) (check.Way, error)
 	// Enrolment is the address of the enrolment listener, https://HOST:PORT, for tokens; nil, and "", is that there is none.
 	Enrolment func() string
+	// External judges certificates of authorities; nil judges none.
+	External *external.Verifier
+	// Lists fetches authorities' revocation lists; nil fetches none.
+	Lists *external.Keeper
 	// Ready looks at the parts of the node, for /readyz and /v1/status. nil is always ready.
 	Ready func(context.Context) []Check
 	// TokenEndpoint returns the token endpoint that a credential's issuer was found to have, "" when that is not known. nil knows none.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/pki/external"
 	"github.com/tenantgate/tenantgate/proxy/admin"
 	"github.com/tenantgate/tenantgate/proxy/check"
 	"github.com/tenantgate/tenantgate/proxy/record"
@@ -92,7 +93,11 @@ func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
 		"Registration": admin.Registration{}, "RegistrationCertificate": admin.RegistrationCertificate{},
 		"CheckRequest": admin.CheckRequest{}, "CheckReport": admin.CheckReport{}, "CredentialCheck": admin.CredentialCheck{}, "CheckStep": check.Step{},
 		"Claims": check.Claims{}, "Head": record.Head{}, "Check": admin.Check{}, "Status": admin.Status{},
-		"CredentialUse": admin.CredentialUse{}, "CredentialEnd": admin.CredentialEnd{},
+		"AuthoritySettings": identity.Authority{}, "Authority": admin.Authority{}, "AuthorityCertificate": admin.AuthorityCertificate{}, "Mapping": identity.Mapping{},
+		"Block": identity.Block{}, "AuthorityList": identity.RevocationList{}, "Fetch": identity.Fetch{}, "SeenCertificate": external.Seen{}, "BlockRequest": admin.BlockRequest{},
+		"ListRequest": admin.ListRequest{}, "ChainRequest": admin.ChainRequest{}, "AuthorityCheck": admin.AuthorityCheck{}, "FetchResult": admin.FetchResult{},
+		"CertificateVerdict": admin.CertificateVerdict{},
+		"CredentialUse":      admin.CredentialUse{}, "CredentialEnd": admin.CredentialEnd{},
 	} {
 		got := slices.Sorted(maps.Keys(doc.Components.Schemas[name].Properties))
 		if want := slices.Sorted(slices.Values(jsonNames(reflect.TypeOf(v)))); !slices.Equal(got, want) {
