@@ -251,7 +251,7 @@ func (e *AuthorityEntry) Blocked(serial string, f Fingerprint) bool {
 
 // ready sorts and indexes the entry before it is shown to anybody.
 func (e *AuthorityEntry) ready() *AuthorityEntry {
-	e.Mappings, e.Blocks, e.Lists = slices.Clone(e.Mappings), slices.Clone(e.Blocks), slices.Clone(e.Lists)
+	e.Mappings, e.Blocks, e.Lists = append([]Mapping(nil), e.Mappings...), append([]Block(nil), e.Blocks...), append([]*RevocationList(nil), e.Lists...)
 	slices.SortFunc(e.Mappings, func(a, b Mapping) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Value, b.Value)) })
 	slices.SortFunc(e.Blocks, func(a, b Block) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Value, b.Value)) })
 	slices.SortFunc(e.Lists, func(a, b *RevocationList) int { return cmp.Compare(a.Source, b.Source) })
