@@ -169,7 +169,7 @@ func ReadCRL(a *identity.Authority, source string, b []byte, now time.Time) (ide
 	crl := parsed[0]
 	return identity.RevocationList{
 		Source: source, Issuer: issuer.Subject.String(), Number: crl.Number.String(), ThisUpdate: crl.ThisUpdate, NextUpdate: crl.NextUpdate,
-		Entries: len(crl.RevokedCertificateEntries), DER: crl.Raw,
+		Entries: len(crl.RevokedCertificateEntries), Fetched: now.UTC(), DER: crl.Raw,
 	}, nil
 }
 
