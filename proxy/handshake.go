@@ -49,10 +49,7 @@ func (s *Server) handshake(c *conn, from netip.Prefix) {
 		return
 	}
 	if lt.authorities != nil {
-		if err := s.settle(ctx, peer); err != nil {
-			s.refuseHandshake(c, tc, err)
-			return
-		}
+		s.settle(ctx, peer)
 	}
 	s.mu.Lock()
 	c.peer = peer
@@ -205,7 +202,10 @@ func (s *Server) verifyConnection(state tls.ConnectionState, trust *pki.Trust) e
 	refused := &refusedPeer{serial: peer.Serial, serverName: peer.ServerName}
 	if err := trust.VerifyClient(peer.chain, s.cfg.Now()); err != nil {
 		if snap := s.cfg.Registry.Snapshot(); snap.Authorities() != nil && s.cfg.External != nil {
-			return s.admit(peer, snap, trust)
+			_, other := s.admit(peer, snap, trust)
+			if r, ok := other.(*refusedPeer); !ok || r.authority != "" {
+				return other
+			}
 		}
 		refused.cause = err
 		return refused

@@ -70,6 +70,12 @@ func (o *outsider) look(last *outsiderMemo, snap *identity.Snapshot, trust *pki.
 	} else {
 		verdict = v
 	}
+	return o.conclude(m, verdict, now)
+}
+
+// conclude notes whom a verdict names, as the registry has him.
+func (o *outsider) conclude(m *outsiderMemo, verdict *external.Verdict, now time.Time) *outsiderMemo {
+	snap := m.snap
 	m.named = verdict.Identity
 	if verdict.Pending && !verdict.Optional {
 		m.until = now
@@ -91,58 +97,60 @@ func (o *outsider) look(last *outsiderMemo, snap *identity.Snapshot, trust *pki.
 }
 
 // admit judges a certificate that our own CA did not issue, at the end of a handshake.
-func (s *Server) admit(p *Peer, snap *identity.Snapshot, trust *pki.Trust) error {
+func (s *Server) admit(p *Peer, snap *identity.Snapshot, trust *pki.Trust) (*external.Verdict, error) {
 	now := s.cfg.Now()
+	m := &outsiderMemo{snap: snap, trust: trust, changes: s.cfg.External.Changes(), from: now.Add(-again), until: now.Add(again)}
 	verdict, err := s.cfg.External.Judge(snap.Authorities(), p.chain, now)
+	refused := &refusedPeer{serial: p.Serial, serverName: p.ServerName, cause: err}
 	if err != nil {
-		var r *external.RejectedError
-		if errors.As(err, &r) {
-			p.Authority = r.Authority
-			s.cfg.External.Note(r.Authority, r.Identity, err, p.chain[0], now)
-			return &refusedPeer{serial: p.Serial, serverName: p.ServerName, authority: r.Authority, identity: r.Identity, cause: err}
+		if r, ok := errors.AsType[*external.RejectedError](err); ok {
+			refused.authority, refused.identity = r.Authority, r.Identity
 		}
-		return err
+	} else {
+		p.Authority, p.outsider = verdict.Authority, &outsider{verifier: s.cfg.External, chain: p.chain}
+		refused.authority, refused.identity = verdict.Authority, verdict.Identity
+		m = p.outsider.conclude(m, verdict, now)
+		p.outsider.memo.Store(m)
+		refused.cause = m.err
 	}
-	p.Authority = verdict.Authority
-	p.outsider = &outsider{verifier: s.cfg.External, chain: p.chain}
-	if verdict.Pending {
-		return nil // see settle
+	if refused.cause == nil || verdict != nil && verdict.Pending { // see settle
+		return verdict, nil
 	}
-	if _, err = p.outsider.identify(snap, trust, now); err != nil {
-		s.cfg.External.Note(verdict.Authority, verdict.Identity, err, p.chain[0], now)
-		return &refusedPeer{serial: p.Serial, serverName: p.ServerName, authority: verdict.Authority, identity: verdict.Identity, cause: err}
-	}
-	return nil
+	s.cfg.External.Note(refused.authority, refused.identity, refused.cause, p.chain[0], now)
+	return nil, refused
 }
 
 // settle finds, behind the handshake, whose peer it is. A responder's answer is awaited here, where the caller holds no place to compute in; without one, the
 // caller's first request is refused with a document that says so.
-func (s *Server) settle(ctx context.Context, p *Peer) error {
+func (s *Server) settle(ctx context.Context, p *Peer) {
 	snap, trust := s.cfg.Registry.Snapshot(), s.cfg.Trust()
 	if s.cfg.External == nil || snap.Authorities() == nil || trust.VerifyClient(p.chain, s.cfg.Now()) == nil {
-		return nil
+		return
 	}
-	if err := s.admit(p, snap, trust); err != nil {
-		return err
+	verdict, err := s.admit(p, snap, trust)
+	if err != nil { // it was accepted a moment ago: the caller is told with his first request, which is judged anew
+		if r, ok := err.(*refusedPeer); ok {
+			p.Authority = r.authority
+		}
+		p.outsider = &outsider{verifier: s.cfg.External, chain: p.chain}
+		return
 	}
-	verdict, err := s.cfg.External.Judge(snap.Authorities(), p.chain, s.cfg.Now())
-	if err == nil && verdict.Pending {
+	if verdict.Pending {
 		if e, ok := snap.Authorities().Find(verdict.Authority); ok {
 			s.cfg.External.Await(ctx, e.Authority, verdict)
 		}
 	}
 	_, err = p.outsider.identify(s.cfg.Registry.Snapshot(), trust, s.cfg.Now())
 	s.cfg.External.Note(p.Authority, p.outsider.name(), err, p.chain[0], s.cfg.Now())
-	return nil
 }
 
 // recheck looks at all connections of other CAs' callers: what was revoked, or cannot be found out any more, is cut. Those of our own CA are told of by the
 // registry.
 func (s *Server) recheck() {
-	if s.cfg.External == nil {
+	snap, trust := s.cfg.Registry.Snapshot(), s.cfg.Trust()
+	if s.cfg.External == nil || snap.Authorities() == nil {
 		return
 	}
-	snap, trust := s.cfg.Registry.Snapshot(), s.cfg.Trust()
 	for _, c := range s.identified() {
 		if c.peer.outsider == nil {
 			continue

@@ -17,6 +17,7 @@ type authority struct {
 	entry *identity.AuthorityEntry
 	trust *pki.Trust
 	lists []*list
+	names map[string]bool // subjects of anchors and intermediates
 	// awaited are the addresses that have not given a list yet.
 	awaited []string
 	problem error // why nothing can be judged by it
@@ -72,6 +73,10 @@ func (c *compiler) compile(e *identity.AuthorityEntry) *authority {
 	var certificates []*x509.Certificate
 	if a.trust, certificates, a.problem = trustOf(e.Authority); a.problem != nil {
 		return a
+	}
+	a.names = make(map[string]bool, len(certificates))
+	for _, c := range certificates {
+		a.names[string(c.RawSubject)] = true
 	}
 	seen := map[string]bool{}
 	for _, stored := range e.Lists {

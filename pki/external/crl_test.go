@@ -101,19 +101,23 @@ func flipped(der []byte) []byte {
 func TestAListOfTenMegabytes(t *testing.T) {
 	root := pkitest.NewCompany(t, "Example Root", nil)
 	leaf, other := root.Leaf("erp", nil), root.Leaf("erp", nil)
-	big := root.CRL(1, func(l *x509.RevocationList) {
-		for i := range int64(370_000) {
+	entries := int64(370_000)
+	if raceDetector { // making such a list takes it a minute
+		entries = 20_000
+	}
+	long := root.CRL(1, func(l *x509.RevocationList) {
+		for i := range entries {
 			l.RevokedCertificateEntries = append(l.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: big.NewInt(1<<60 + i), RevocationTime: time.Now()})
 		}
 	}, other.Leaf)
-	if len(big) < 9<<20 {
-		t.Fatalf("the list has %d octets", len(big))
+	if len(long) < 9<<20 && !raceDetector {
+		t.Fatalf("the list has %d octets", len(long))
 	}
 	r := openRegistry(t, nil)
 	addAuthority(t, r, identity.Authority{Name: "corp", CA: root.PEM(), CRLRequired: true})
 	a := r.Snapshot().Authorities().All()[0].Authority
 	start := time.Now()
-	list, err := external.ReadCRL(a, "", big, time.Now())
+	list, err := external.ReadCRL(a, "", long, time.Now())
 	must(t, err)
 	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
 		_, err := tx.PutRevocationList(ctx, "corp", list)
@@ -133,7 +137,7 @@ func TestAListOfTenMegabytes(t *testing.T) {
 	if second := time.Since(start); second > 50*time.Millisecond {
 		t.Errorf("the second certificate took %v", second)
 	} else {
-		t.Logf("%d octets: verified and stored in %v, the first certificate %v, the second %v", len(big), stored, first, second)
+		t.Logf("%d octets: verified and stored in %v, the first certificate %v, the second %v", len(long), stored, first, second)
 	}
 	if err := judge(other.Leaf); err == nil || !strings.Contains(err.Error(), "revoked") {
 		t.Errorf("a certificate on the list: %v", err)

@@ -132,6 +132,9 @@ func (v *Verifier) judgeBy(a *authority, chain []*x509.Certificate, now time.Tim
 	if a.problem != nil {
 		return nil, reject(pki.Untrusted, "", "its certificates cannot be used: %v", a.problem)
 	}
+	if !a.leadsHere(chain) { // most certificates are another authority's, and looking for paths is work
+		return nil, &RejectedError{Reason: pki.Untrusted, Detail: "no path to a trusted root"}
+	}
 	paths, err := a.trust.Paths(chain, now)
 	var invalid *pki.RejectedError
 	switch {
@@ -181,6 +184,16 @@ func (v *Verifier) judgeBy(a *authority, chain []*x509.Certificate, now time.Tim
 		r.Authority, r.Identity = name, who
 	}
 	return nil, last
+}
+
+// leadsHere reports whether a certificate of the chain names one of the authority's as its issuer: without, there is no path.
+func (a *authority) leadsHere(chain []*x509.Certificate) bool {
+	for _, c := range chain {
+		if c != nil && a.names[string(c.RawIssuer)] {
+			return true
+		}
+	}
+	return false
 }
 
 // period is when all certificates of a path are valid.

@@ -1,7 +1,9 @@
 package external
 
 import (
+	"crypto/x509"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tenantgate/tenantgate/identity"
@@ -37,6 +39,9 @@ func Warnings(e *identity.AuthorityEntry, now time.Time) []string {
 	have := map[string]bool{}
 	for _, l := range e.Lists {
 		have[l.Source] = true
+		if !slices.ContainsFunc(certificates, func(c *x509.Certificate) bool { return c.Subject.String() == l.Issuer }) {
+			warn("the list of %s is of none of its certificates any more: %s", l.Issuer, effect)
+		}
 		if !now.Before(l.NextUpdate) {
 			warn("the list of %s went stale on %s: %s", l.Issuer, l.NextUpdate.UTC().Format(time.RFC3339), effect)
 		}
