@@ -93,6 +93,14 @@ func (r *Registry) apply(ctx context.Context, tx *sql.Tx, d *draft, after int64)
 		}
 		d.putLoginPolicy(p)
 	}
+	authorities, err := readAuthorities(ctx, tx, "$1", after)
+	if err != nil {
+		return err
+	}
+	for _, e := range authorities {
+		d.putAuthority(e)
+		delete(touched, changeKey{ObjectAuthority, e.Authority.Name})
+	}
 	d.dropAll(touched)
 	return nil
 }
@@ -109,6 +117,8 @@ func (d *draft) dropAll(gone map[changeKey]bool) {
 			d.dropLogin(k.name)
 		case ObjectIdentity:
 			d.dropIdentity(k.name)
+		case ObjectAuthority:
+			d.dropAuthority(k.name)
 		}
 	}
 	for k := range gone {
@@ -152,6 +162,7 @@ func (c *Changed) keys() []changeKey {
 	if c.LoginPolicy {
 		add(ObjectLoginPolicy, []string{loginPolicyName})
 	}
+	add(ObjectAuthority, c.Authorities)
 	for _, f := range c.Certificates {
 		keys = append(keys, changeKey{ObjectCertificate, f.String()})
 	}
@@ -169,6 +180,7 @@ func (c Changed) with(o Changed) Changed {
 		Routes:       append(c.Routes, o.Routes...),
 		Identities:   append(c.Identities, o.Identities...),
 		Credentials:  append(c.Credentials, o.Credentials...),
+		Authorities:  append(c.Authorities, o.Authorities...),
 		Certificates: append(c.Certificates, o.Certificates...),
 		Policy:       c.Policy || o.Policy,
 		Logins:       append(c.Logins, o.Logins...),

@@ -12,6 +12,8 @@ type Changed struct {
 	All bool
 	// Tenants, Routes and Identities are names, Credentials are IDs.
 	Tenants, Routes, Identities, Credentials []string
+	// Authorities are the names of those of which anything changed, their mappings, blocks and revocation lists included.
+	Authorities []string
 	// Certificates are the certificates bound or revoked. Those of a changed identity are not among them.
 	Certificates []Fingerprint
 	// Policy says that the policy was set.
@@ -30,6 +32,7 @@ type draft struct {
 	credentials *shardsDraft[*Credential]
 	tenants     map[string]*Tenant
 	routes      map[string]*RouteEntry
+	authorities *Authorities
 	table       *routeTable // nil once tenants or routes are the draft's own
 	policy      Policy
 	logins      *shardsDraft[*Binding]
@@ -41,7 +44,7 @@ func newDraft(base *Snapshot) *draft {
 	return &draft{
 		bindings: base.bindings.edit(), holders: base.holders.edit(), identities: base.identities,
 		credentials: base.credentials.edit(), tenants: base.tenants, routes: base.routes, table: base.table, policy: base.policy,
-		logins: base.logins.edit(), loginPolicy: base.loginPolicy,
+		logins: base.logins.edit(), loginPolicy: base.loginPolicy, authorities: base.authorities,
 	}
 }
 
@@ -54,7 +57,7 @@ func (d *draft) snapshot(revision int64) *Snapshot {
 	return &Snapshot{
 		revision: revision, bindings: d.bindings.freeze(), holders: d.holders.freeze(), identities: d.identities,
 		credentials: d.credentials.freeze(), tenants: d.tenants, routes: d.routes, table: table, policy: d.policy,
-		logins: d.logins.freeze(), loginPolicy: d.loginPolicy,
+		logins: d.logins.freeze(), loginPolicy: d.loginPolicy, authorities: d.authorities,
 	}
 }
 
@@ -199,6 +202,17 @@ func (d *draft) dropCredential(id string) {
 	h := d.holder(c.Identity)
 	h.credentials = withoutCredential(h.credentials, id)
 	d.putHolder(c.Identity, h)
+}
+
+// putAuthority stores an authority with all that hangs on it.
+func (d *draft) putAuthority(e *AuthorityEntry) {
+	d.authorities = d.authorities.with(e.Authority.Name, e.ready())
+	d.changed.Authorities = append(d.changed.Authorities, e.Authority.Name)
+}
+
+func (d *draft) dropAuthority(name string) {
+	d.authorities = d.authorities.with(name, nil)
+	d.changed.Authorities = append(d.changed.Authorities, name)
 }
 
 func withoutCredential(list []*Credential, id string) []*Credential {

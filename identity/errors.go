@@ -15,7 +15,7 @@ const (
 	ErrNotFound Code = "not_found" // no such object
 	ErrExists   Code = "exists"    // the name or fingerprint is taken
 	ErrInUse    Code = "in_use"    // other objects need this one as it is
-	ErrOverlap  Code = "overlap"   // two routes would match one request
+	ErrOverlap  Code = "overlap"   // two routes would match one request, or two mappings one certificate
 	ErrRefused  Code = "refused"   // the policy does not allow it
 	ErrKey      Code = "key"       // the encryption key does not open what the database holds
 )
@@ -33,6 +33,7 @@ const (
 	ObjectPolicy      = "policy"
 	ObjectLogin       = "login"
 	ObjectLoginPolicy = "login_policy"
+	ObjectAuthority   = "authority"
 )
 
 // Error is a refusal: what was asked for cannot be, nothing was changed, and Hint says what to do about it. Errors of the database

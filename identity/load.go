@@ -122,6 +122,13 @@ func (r *Registry) loadRest(ctx context.Context, tx *sql.Tx, empty *Snapshot) (*
 	if d.loginPolicy, err = l.loginPolicy(ctx, tx); err != nil {
 		return nil, err
 	}
+	authorities, err := readAuthorities(ctx, tx, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range authorities {
+		d.putAuthority(e)
+	}
 	d.changed = Changed{}
 	return d, nil
 }

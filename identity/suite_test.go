@@ -42,6 +42,8 @@ func TestRegistry(t *testing.T) {
 			{"the change log is cut", testLogIsCut},
 			{"a wrong key is refused", testWrongKey},
 			{"an altered row does not open its secret", testAlteredRow},
+			{"keeps authorities, and followers see them", testAuthorities},
+			{"one node has the turn to fetch", testFetchTurns},
 			{"keeps how clients authenticate", testKeepsAuthentication},
 			{"an altered way to the token does not open its secret", testAlteredAuthentication},
 			{"people of an earlier release stay", testKeepsPeopleOfBefore},

@@ -23,4 +23,7 @@ var (
 	oidClientAuth        = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 2}
 	oidServerAuth        = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 1}
 	oidCRLNumber         = asn1.ObjectIdentifier{2, 5, 29, 20}
+	oidDeltaCRL          = asn1.ObjectIdentifier{2, 5, 29, 27}
+
+	oidIssuingDistributionPoint = asn1.ObjectIdentifier{2, 5, 29, 28}
 )

@@ -81,8 +81,7 @@ func (t *Trust) VerifyClient(chain []*x509.Certificate, now time.Time, crls ...*
 	if cacheable = cacheable && len(crls) == 0; cacheable && t.verified.holds(key, now) {
 		return nil
 	}
-	leaf := chain[0]
-	if err := checkLeaf(leaf, now); err != nil {
+	if err := checkLeaf(chain[0], now); err != nil {
 		return err
 	}
 	paths, err := t.paths(chain, now)
@@ -104,6 +103,40 @@ func (t *Trust) VerifyClient(chain []*x509.Certificate, now time.Time, crls ...*
 		}
 	}
 	return last
+}
+
+// Paths returns every path (leaf first, root last) on which chain is an acceptable client certificate at the time now, as [Trust.VerifyClient] judges without
+// revocation lists; at least one, or a *[RejectedError]. It is for authorities other than our own CA, whose revocation is judged elsewhere. It remembers
+// nothing. Safe for concurrent use.
+func (t *Trust) Paths(chain []*x509.Certificate, now time.Time) (good [][]*x509.Certificate, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			good, err = nil, &RejectedError{Reason: Unverifiable, Detail: fmt.Sprintf("verification panicked: %v", p)}
+		}
+	}()
+	if len(chain) == 0 || chain[0] == nil {
+		return nil, &RejectedError{Reason: NoCertificate, Detail: "no certificate was presented"}
+	}
+	if len(chain) > maxPresented {
+		return nil, &RejectedError{Reason: ChainTooLong, Detail: fmt.Sprintf("%d certificates were presented, %d are the most", len(chain), maxPresented)}
+	}
+	if err := checkLeaf(chain[0], now); err != nil {
+		return nil, err
+	}
+	paths, err := t.paths(chain, now)
+	if err != nil {
+		return nil, err
+	}
+	var last error
+	for _, path := range paths {
+		if last = checkPath(path, now, nil); last == nil {
+			good = append(good, path)
+		}
+	}
+	if len(good) == 0 {
+		return nil, last
+	}
+	return good, nil
 }
 
 // paths finds all paths from chain[0] to a root, each valid at now.

@@ -40,6 +40,40 @@ func checkRevocation(cert, issuer *x509.Certificate, now time.Time, crls []*x509
 	return nil
 }
 
+// CheckCRL says whether crl is a complete revocation list that issuer itself has signed and that is current at the time now (RFC 5280 section 5): nil, or what
+// is wrong with it. It is stricter than what [Trust.VerifyClient] demands of lists that an operator hands over: delta and indirect lists, those for a part of the
+// certificates (an issuing distribution point, critical or not), and signatures over SHA-1 or MD5 are refused.
+func CheckCRL(crl *x509.RevocationList, issuer *x509.Certificate, now time.Time) error {
+	if err := checkCA(issuer); err != nil {
+		return fmt.Errorf("its issuer is no lawful CA: %w", err)
+	}
+	if !bytes.Equal(crl.RawIssuer, issuer.RawSubject) {
+		return fmt.Errorf("it is of %s, not of %s", crl.Issuer.String(), subjectOf(issuer))
+	}
+	for _, e := range crl.Extensions {
+		switch {
+		case e.Id.Equal(oidIssuingDistributionPoint):
+			return errors.New("it is for a part of the certificates only (issuing distribution point, section 5.2.5)")
+		case e.Id.Equal(oidDeltaCRL):
+			return errors.New("it is a delta list (section 5.2.4)")
+		}
+	}
+	if err := checkSignatureAlgorithm(crl.SignatureAlgorithm); err != nil {
+		return err
+	}
+	return checkCRL(crl, issuer, now)
+}
+
+// checkSignatureAlgorithm refuses hashes in which collisions can be made, which crypto/x509 takes for everything but certificates.
+func checkSignatureAlgorithm(a x509.SignatureAlgorithm) error {
+	switch a {
+	case x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA, x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS, x509.SHA512WithRSAPSS,
+		x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512, x509.PureEd25519:
+		return nil
+	}
+	return fmt.Errorf("it is signed with %v, which is not accepted", a)
+}
+
 // checkCRL holds RFC 5280 section 5 for a complete list signed by issuer itself. Delta and indirect lists carry critical
 // extensions and are refused by that.
 func checkCRL(crl *x509.RevocationList, issuer *x509.Certificate, now time.Time) error {

@@ -112,9 +112,7 @@ func (c *Core) identify(snap *identity.Snapshot, r *Request, d *Decision) {
 	b, err := identify(snap, c.Trust(), r.Peer, now)
 	if err != nil {
 		d.deny(record.Unidentified, err.Error())
-		if b, ok := snap.Binding(r.Peer.Fingerprint); ok {
-			d.Named = b.Identity.Name
-		}
+		d.Named = nameOf(snap, r.Peer)
 		return
 	}
 	d.Named = b.Identity.Name

@@ -143,7 +143,7 @@ func (x *exchange) begin() {
 	id := record.AppendRequestIDAt(x.id[:0], x.now)
 	x.access = record.Access{
 		Time: x.server.at(x.now), RequestID: unsafe.String(&id[0], len(id)), Protocol: x.proto, Source: x.conn.source,
-		Method: x.req.Method, Host: x.req.Host, Serial: x.conn.peer.Serial,
+		Method: x.req.Method, Host: x.req.Host, Serial: x.conn.peer.Serial, Authority: x.conn.peer.Authority,
 	}
 	x.place()
 	x.upload.begin(x)

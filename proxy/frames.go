@@ -268,9 +268,7 @@ func (f *frames) record(cause *connError) {
 		Time: s.cfg.Now(), RequestID: record.NewRequestID(), Protocol: "HTTP/2.0", Source: c.source, Serial: c.peer.Serial,
 		Outcome: cause.outcome, Cause: cause.cause,
 	}
-	if b, ok := s.cfg.Registry.Snapshot().Binding(c.peer.Fingerprint); ok {
-		a.Identity = b.Identity.Name
-	}
+	a.Authority, a.Identity = c.peer.Authority, nameOf(s.cfg.Registry.Snapshot(), c.peer)
 	s.cfg.Log.Append(&a)
 }
 

@@ -204,9 +204,7 @@ func (h *h1) unreadable(err error) {
 		Method: h.req.Method, Host: h.req.Host, Outcome: outcome, Cause: err.Error(), Status: outcome.Status(),
 	}
 	a.Path, _, _ = splitTarget(h.req.Target)
-	if b, ok := s.cfg.Registry.Snapshot().Binding(h.conn.peer.Fingerprint); ok {
-		a.Identity = b.Identity.Name
-	}
+	a.Authority, a.Identity = h.conn.peer.Authority, nameOf(s.cfg.Registry.Snapshot(), h.conn.peer)
 	doc := record.AppendProblem(nil, outcome, a.RequestID)
 	h.begin(a.Status, http.StatusText(a.Status))
 	h.field("Content-Type", record.ProblemContentType)

@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
+	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/record"
 )
@@ -62,6 +64,9 @@ func (s *Server) handshake(c *conn, from netip.Prefix) {
 		return
 	}
 	peer.last = s.cfg.Registry.Calls().Of(peer.Fingerprint)
+	if lt.authorities != nil {
+		s.settle(ctx, peer)
+	}
 	s.mu.Lock()
 	c.peer = peer
 	s.mu.Unlock()
@@ -108,7 +113,7 @@ func (s *Server) recordRefusal(c *conn, outcome record.Outcome, cause string, er
 	}
 	var refused *refusedPeer
 	if errors.As(err, &refused) {
-		a.Serial, a.Identity, a.Host = refused.serial, refused.identity, refused.serverName
+		a.Serial, a.Identity, a.Host, a.Authority = refused.serial, refused.identity, refused.serverName, refused.authority
 	}
 	s.cfg.Log.Append(&a)
 }
@@ -133,26 +138,29 @@ func handshakeCause(err error) (cause string, known bool) {
 
 // listenerTLS is a TLS configuration and the bundle that it was made for.
 type listenerTLS struct {
-	config *tls.Config
-	trust  *pki.Trust
-	made   time.Time
-	key    [32]byte // of session tickets
+	config      *tls.Config
+	trust       *pki.Trust
+	authorities *identity.Authorities // nil when there are none
+	made        time.Time
+	key         [32]byte // of session tickets
 }
 
 // ticketLife is how long tickets are encrypted under one key; they can be opened for twice as long.
 const ticketLife = 12 * time.Hour
 
-// listenerTLS returns the configuration for a new connection. A new bundle means a new configuration with a new ticket key, so that no ticket outlives
-// the trust it was given under. The bridge has a configuration and tickets of its own: no ticket that was given without a certificate is of any use elsewhere.
+// listenerTLS returns the configuration for a new connection. A new bundle, or a change of other authorities, means a new configuration with a new ticket
+// key, so that no ticket outlives the trust it was given under. The bridge has a configuration and tickets of its own: no ticket that was given without a
+// certificate is of any use elsewhere.
 func (s *Server) listenerTLS(bridge bool) (*listenerTLS, error) {
 	trust, now := s.cfg.Trust(), s.cfg.Now()
+	authorities := s.cfg.Registry.Snapshot().Authorities()
 	slot := &s.tlsConfig
 	if bridge {
 		slot = &s.bridgeTLS
 	}
 	current := func() *listenerTLS {
 		lt := slot.Load()
-		if lt == nil || lt.trust != trust || now.Sub(lt.made) > ticketLife {
+		if lt == nil || lt.trust != trust || lt.authorities != authorities || now.Sub(lt.made) > ticketLife {
 			return nil
 		}
 		return lt
@@ -165,12 +173,12 @@ func (s *Server) listenerTLS(bridge bool) (*listenerTLS, error) {
 	if lt := current(); lt != nil {
 		return lt, nil
 	}
-	next := &listenerTLS{trust: trust, made: now}
+	next := &listenerTLS{trust: trust, authorities: authorities, made: now}
 	if _, err := rand.Read(next.key[:]); err != nil {
 		return nil, fmt.Errorf("making ticket key: %w", err)
 	}
 	keys := [][32]byte{next.key}
-	if old := slot.Load(); old != nil && old.trust == trust {
+	if old := slot.Load(); old != nil && old.trust == trust && old.authorities == authorities {
 		keys = append(keys, old.key)
 	}
 	next.config = &tls.Config{
@@ -182,7 +190,7 @@ func (s *Server) listenerTLS(bridge bool) (*listenerTLS, error) {
 		// The chain is verified by VerifyConnection, which runs on resumed sessions too; ClientCAs is here for the list of acceptable CAs that is
 		// sent to the caller.
 		ClientAuth:       tls.RequireAnyClientCert,
-		ClientCAs:        trust.CertPool(),
+		ClientCAs:        s.acceptable(trust, authorities),
 		VerifyConnection: func(state tls.ConnectionState) error { return s.verifyConnection(state, trust) },
 	}
 	if bridge {
@@ -202,6 +210,21 @@ func (s *Server) listenerTLS(bridge bool) (*listenerTLS, error) {
 	return next, nil
 }
 
+// acceptable are the CAs whose names are sent to callers, so that those with several certificates choose the right one.
+func (s *Server) acceptable(trust *pki.Trust, authorities *identity.Authorities) *x509.CertPool {
+	pool := trust.CertPool()
+	if s.cfg.External == nil {
+		return pool
+	}
+	for _, e := range authorities.All() {
+		if !e.Authority.Disabled {
+			pool.AppendCertsFromPEM([]byte(e.Authority.CA))
+			pool.AppendCertsFromPEM([]byte(e.Authority.Intermediates))
+		}
+	}
+	return pool
+}
+
 // verifyConnection accepts or refuses a caller's certificate at the end of every handshake, full or resumed: the chain by the CA's own profile, and then
 // whom it is bound to. A disabled identity passes here and is refused at its first request, with a problem document that says so.
 func (s *Server) verifyConnection(state tls.ConnectionState, trust *pki.Trust) error {
@@ -211,6 +234,12 @@ func (s *Server) verifyConnection(state tls.ConnectionState, trust *pki.Trust) e
 	}
 	refused := &refusedPeer{serial: peer.Serial, serverName: peer.ServerName}
 	if err := trust.VerifyClient(peer.chain, s.cfg.Now()); err != nil {
+		if snap := s.cfg.Registry.Snapshot(); snap.Authorities() != nil && s.cfg.External != nil {
+			_, other := s.admit(peer, snap, trust)
+			if r, ok := other.(*refusedPeer); !ok || r.authority != "" {
+				return other
+			}
+		}
 		refused.cause = err
 		return refused
 	}
@@ -228,6 +257,7 @@ func (s *Server) verifyConnection(state tls.ConnectionState, trust *pki.Trust) e
 // refusedPeer is a handshake that was refused for the caller's certificate.
 type refusedPeer struct {
 	serial, serverName string
+	authority          string // of another CA, "" for our own
 	identity           string // "" unless the certificate is bound to one
 	cause              error
 }

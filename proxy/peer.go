@@ -15,6 +15,7 @@ import (
 type Peer struct {
 	Fingerprint identity.Fingerprint
 	Serial      string // lower-case hexadecimal
+	Authority   string // the name of the CA that it leads to, "" for our own
 	ServerName  string // SNI in lower case, "" when the caller sent none
 	NotBefore   time.Time
 	NotAfter    time.Time
@@ -22,6 +23,8 @@ type Peer struct {
 	chain []*x509.Certificate // as shown, leaf first
 	trust *pki.Trust          // what the chain was verified against
 	last  *identity.LastCall  // where calls are noted; nil where they are not
+
+	outsider *outsider // nil when our own CA issued the certificate
 }
 
 // anonymous reports whether TLS says nothing about who it is. Only on the bridge there are such peers, and only a login can stand for them.
@@ -55,10 +58,13 @@ type peerError struct{ cause string }
 func (e *peerError) Error() string { return e.cause }
 
 // identify answers who the peer is now: the first stage of a request, and the last step of a handshake. The certificate must chain to what is trusted
-// now, be inside its validity, be bound to an identity by its full fingerprint, and not be revoked.
+// now, be inside its validity, be bound to an identity by its full fingerprint, and not be revoked. One of another CA is judged by that CA's rules alone.
 func identify(snap *identity.Snapshot, trust *pki.Trust, p *Peer, now time.Time) (*identity.Binding, error) {
-	if p.anonymous() {
+	switch {
+	case p.anonymous():
 		return nil, &peerError{"no client certificate was presented"}
+	case p.outsider != nil:
+		return p.outsider.identify(snap, trust, now)
 	}
 	if p.trust != trust { // the bundle was replaced after the handshake
 		if err := trust.VerifyClient(p.chain, now); err != nil {
@@ -79,4 +85,15 @@ func identify(snap *identity.Snapshot, trust *pki.Trust, p *Peer, now time.Time)
 		return nil, &peerError{"certificate is revoked"}
 	}
 	return b, nil
+}
+
+// nameOf is whom a peer's certificate stands for, as far as that is known, also when it is not accepted; for records.
+func nameOf(snap *identity.Snapshot, p *Peer) string {
+	if p.outsider != nil {
+		return p.outsider.name()
+	}
+	if b, ok := snap.Binding(p.Fingerprint); ok {
+		return b.Identity.Name
+	}
+	return ""
 }

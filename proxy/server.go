@@ -17,6 +17,7 @@ import (
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/pki/external"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
 )
@@ -27,6 +28,8 @@ type Config struct {
 	Registry *identity.Registry
 	// Trust is the bundle that client certificates must chain to, now. When it returns another bundle than before, TLS tickets of the old one die.
 	Trust func() *pki.Trust
+	// External judges certificates of the registry's authorities; nil judges none, and nobody but our own CA's callers is let in.
+	External *external.Verifier
 	// GetCertificate chooses the listener's own certificate; it must have one for callers that send no server name.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// Challenge answers handshakes that are nothing but a tls-alpn-01 challenge of an ACME server (RFC 8737): they offer the protocol acme-tls/1 alone, show no
@@ -124,6 +127,9 @@ func New(cfg Config) *Server {
 	s.engine = newEngine(s, cfg.Limits)
 	s.engines = []*engine{s.engine}
 	cfg.Registry.OnChange(s.registryChanged)
+	if cfg.External != nil {
+		cfg.External.OnRevocation(s.recheck)
+	}
 	go s.tend()
 	go s.keepDaily()
 	return s
@@ -145,6 +151,7 @@ func (s *Server) tend() {
 			s.preferences.tendAll()
 			s.noticeGone(now)
 			s.noticeSlowHeads(now)
+			s.recheck()
 			s.probation.prune(now)
 			s.memory.relieve()
 			s.mu.Lock()
@@ -313,7 +320,7 @@ func (s *Server) registryChanged(_, now *identity.Snapshot, changed identity.Cha
 	s.quotas.forget(now, changed)
 	s.observed.forget(now, changed)
 	s.cutLogins(now, changed)
-	if !changed.All && len(changed.Identities) == 0 && len(changed.Certificates) == 0 {
+	if !changed.All && len(changed.Identities) == 0 && len(changed.Certificates) == 0 && len(changed.Authorities) == 0 {
 		return
 	}
 	for _, c := range s.identified() {

@@ -34,7 +34,7 @@ func newAdminService(n *node) *adminService {
 				Registry: n.registry, CA: n.ca, DB: n.db.DB, Actor: actor, Enrolment: n.enrolmentURL, ACME: n.acmeDirectory,
 				Ready: a.checks, Metrics: metrics, Logger: n.log, Tokens: n.tokens, TokenEndpoint: n.tokens.Endpoint, Way: n.way, CredentialUses: n.credentialUses,
 				Expiry: n.ends, Notifications: n.notify.queue, Notifier: n.notify.sender,
-				Backup: n.backup,
+				Backup: n.backup, External: n.external, Lists: n.lists,
 			},
 			ReadHeaderTimeout: 10 * time.Second,
 			ReadTimeout:       30 * time.Second,
@@ -90,8 +90,8 @@ func (a *adminService) checks(ctx context.Context) []admin.Check {
 		check("ca", notExpired(n.trust.Load().NotAfter()), "until "+moment(n.trust.Load().NotAfter())),
 		check("server_certificate", notExpired(n.certs.Load().NotAfter()), "until "+moment(n.certs.Load().NotAfter())),
 	}
-	return append(list, n.callerCertificateCheck(), n.signingCheck(), n.publish.check(), n.loadCheck(), n.tenantsCheck(), n.tokenServersCheck(), n.tokenStoreCheck(),
-		n.credentialsCheck(), n.renewalCheck(), n.notify.check(),
+	return append(list, n.callerCertificateCheck(), n.signingCheck(), n.publish.check(), n.authoritiesCheck(), n.loadCheck(), n.tenantsCheck(), n.tokenServersCheck(),
+		n.tokenStoreCheck(), n.credentialsCheck(), n.renewalCheck(), n.notify.check(),
 		n.configCheck())
 }
 

@@ -40,7 +40,7 @@ where intermediate.ext holds
 				return p.show(map[string]string{"request": string(first)}, func(w io.Writer) { w.Write(first) })
 			}
 			return p.call(func(c *admin.Client) error {
-				list, err := c.Authorities(cmd.Context())
+				list, err := c.CACertificates(cmd.Context())
 				if err != nil {
 					return err
 				}
@@ -103,7 +103,7 @@ from it until tenantgate ca rotate root --activate.`,
 			}
 			return p.completeInit(cmd.Context(), cfg, *adminName)
 		}
-		install := admin.AuthorityInstallation{Certificates: string(pki.EncodeCertificates(certs...))}
+		install := admin.CAInstallation{Certificates: string(pki.EncodeCertificates(certs...))}
 		if *root != "" {
 			b, err := p.readInput(*root, "the root")
 			if err != nil {
@@ -116,8 +116,8 @@ from it until tenantgate ca rotate root --activate.`,
 	return cmd
 }
 
-func (p *program) install(ctx context.Context, c *admin.Client, install admin.AuthorityInstallation, wait bool) error {
-	done, err := c.InstallAuthority(ctx, install)
+func (p *program) install(ctx context.Context, c *admin.Client, install admin.CAInstallation, wait bool) error {
+	done, err := c.InstallCACertificate(ctx, install)
 	if err != nil {
 		return err
 	}
@@ -203,7 +203,7 @@ that takes more than ten seconds.`,
 }
 
 func newCARetireCommand(p *program) *cobra.Command {
-	var q admin.AuthorityRetirement
+	var q admin.CARetirement
 	cmd := &cobra.Command{
 		Use:   "retire ID",
 		Short: "Believe a root or an intermediate no more",
@@ -222,7 +222,7 @@ What was only requested is withdrawn.`,
 	cmd.Flags().BoolVar(&q.Force, "force", false, "although somebody depends on it")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return p.call(func(c *admin.Client) error {
-			done, err := c.RetireAuthority(cmd.Context(), args[0], q)
+			done, err := c.RetireCACertificate(cmd.Context(), args[0], q)
 			if err != nil {
 				return err
 			}

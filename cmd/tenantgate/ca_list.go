@@ -28,17 +28,17 @@ them are valid.
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.call(func(c *admin.Client) error {
-				list, err := c.Authorities(cmd.Context())
+				list, err := c.CACertificates(cmd.Context())
 				if err != nil {
 					return err
 				}
-				return p.show(list, func(w io.Writer) { authorityTable(w, list) })
+				return p.show(list, func(w io.Writer) { caTable(w, list) })
 			})
 		},
 	}
 }
 
-func authorityTable(w io.Writer, list []admin.Authority) {
+func caTable(w io.Writer, list []admin.CACertificate) {
 	var rows [][]string
 	for _, a := range list {
 		until := "-"
@@ -62,17 +62,17 @@ func newCAShowCommand(p *program) *cobra.Command {
 		Args:    exactArgs("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.call(func(c *admin.Client) error {
-				a, err := c.Authority(cmd.Context(), args[0])
+				a, err := c.CACertificate(cmd.Context(), args[0])
 				if err != nil {
 					return err
 				}
-				return p.show(a, func(w io.Writer) { showAuthority(w, &a) })
+				return p.show(a, func(w io.Writer) { showCACertificate(w, &a) })
 			})
 		},
 	}
 }
 
-func showAuthority(w io.Writer, a *admin.Authority) {
+func showCACertificate(w io.Writer, a *admin.CACertificate) {
 	valid := ""
 	if !a.NotAfter.IsZero() {
 		valid = moment(a.NotBefore) + " to " + moment(a.NotAfter)
@@ -113,7 +113,7 @@ or is issued a certificate afterwards gets all trusted roots with it.`,
 }
 
 func showCAStatus(w io.Writer, s *admin.CAStatus) {
-	authorityTable(w, s.Authorities)
+	caTable(w, s.Authorities)
 	fmt.Fprintln(w)
 	var rows [][]string
 	for _, n := range s.Nodes {
@@ -140,7 +140,7 @@ func showCAStatus(w io.Writer, s *admin.CAStatus) {
 	fmt.Fprintln(w, withoutRoot(s))
 }
 
-func rootKeyPlace(a *admin.Authority) string {
+func rootKeyPlace(a *admin.CACertificate) string {
 	if a.Key == pki.LocationOffline {
 		return "offline; nothing but a rotation needs it"
 	}
@@ -186,11 +186,13 @@ trust. During a rotation there are two.`,
 	out := cmd.Flags().String("out", "", "`file` for the roots instead of standard output; replaced if it is there")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.call(func(c *admin.Client) error {
-			list, err := c.Authorities(cmd.Context())
+			list, err := c.CACertificates(cmd.Context())
 			if err != nil {
 				return err
 			}
-			list = slices.DeleteFunc(list, func(a admin.Authority) bool { return a.Kind != pki.KindRoot || a.State == string(pki.AuthorityRetired) })
+			list = slices.DeleteFunc(list, func(a admin.CACertificate) bool {
+				return a.Kind != pki.KindRoot || a.State == string(pki.AuthorityRetired)
+			})
 			var pem strings.Builder
 			for _, a := range list {
 				pem.WriteString(a.Certificate)

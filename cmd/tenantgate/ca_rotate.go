@@ -36,8 +36,8 @@ func (f *intermediateFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.name, "name", "", "common name (default: the subject of the one that signs, so that vendors who match the issuer need not be told)")
 }
 
-func (f *intermediateFlags) request() admin.AuthorityRequest {
-	return admin.AuthorityRequest{Name: f.name, KeyType: f.keyType, Key: f.key}
+func (f *intermediateFlags) request() admin.CARequest {
+	return admin.CARequest{Name: f.name, KeyType: f.keyType, Key: f.key}
 }
 
 func newCARotateIntermediateCommand(p *program) *cobra.Command {
@@ -85,7 +85,7 @@ func (p *program) rotateIntermediate(ctx context.Context, c *admin.Client, root 
 		if root != nil && !trusted(&status, root) {
 			return hinted(errors.New("the root is not one that this server trusts"), "tenantgate ca list shows them; to change to another root: tenantgate ca rotate root")
 		}
-		requested, err := c.RequestAuthority(ctx, inter.request())
+		requested, err := c.RequestCACertificate(ctx, inter.request())
 		if err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (p *program) rotateIntermediate(ctx context.Context, c *admin.Client, root 
 		if err != nil {
 			return err
 		}
-		installed, err := c.InstallAuthority(ctx, admin.AuthorityInstallation{Certificates: string(pki.EncodeCertificates(cert))})
+		installed, err := c.InstallCACertificate(ctx, admin.CAInstallation{Certificates: string(pki.EncodeCertificates(cert))})
 		if err != nil {
 			return err
 		}
@@ -107,7 +107,7 @@ func (p *program) rotateIntermediate(ctx context.Context, c *admin.Client, root 
 
 // activate has an intermediate sign and says so.
 func (p *program) activate(ctx context.Context, c *admin.Client, id string) error {
-	done, err := c.ActivateAuthority(ctx, id)
+	done, err := c.ActivateCACertificate(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -116,14 +116,14 @@ func (p *program) activate(ctx context.Context, c *admin.Client, id string) erro
 	})
 }
 
-func (p *program) showRequest(a *admin.Authority, next string) error {
+func (p *program) showRequest(a *admin.CACertificate, next string) error {
 	if !p.json {
 		fmt.Fprintf(p.stderr, "this is the request of intermediate %s: %s\n", a.ID[:16], next)
 	}
 	return p.show(a, func(w io.Writer) { fmt.Fprint(w, a.Request) })
 }
 
-func pendingIntermediate(s *admin.CAStatus) *admin.Authority {
+func pendingIntermediate(s *admin.CAStatus) *admin.CACertificate {
 	for i, a := range s.Authorities {
 		if a.Kind == pki.KindIntermediate && a.State == string(pki.AuthorityPending) {
 			return &s.Authorities[i]
@@ -235,7 +235,7 @@ func (p *program) rotateRoot(ctx context.Context, c *admin.Client, old *pki.Root
 	if err != nil {
 		return err
 	}
-	requested, err := c.RequestAuthority(ctx, inter.request())
+	requested, err := c.RequestCACertificate(ctx, inter.request())
 	if err != nil {
 		return err
 	}
@@ -254,7 +254,7 @@ func (p *program) rotateRoot(ctx context.Context, c *admin.Client, old *pki.Root
 	} else {
 		fmt.Fprintln(p.stderr, "the old root's key is not at hand: clients that have only the old root will not believe this server after the change")
 	}
-	_, err = c.InstallAuthority(ctx, admin.AuthorityInstallation{Certificates: string(bundle), Root: string(pki.EncodeCertificates(root.Certificate))})
+	_, err = c.InstallCACertificate(ctx, admin.CAInstallation{Certificates: string(bundle), Root: string(pki.EncodeCertificates(root.Certificate))})
 	if err != nil {
 		return err
 	}
@@ -280,7 +280,7 @@ func (p *program) requestForRoot(ctx context.Context, c *admin.Client, f *newRoo
 	if certs, err := pki.ParseCertificates(b); err != nil || len(certs) != 1 {
 		return hinted(errors.Join(fmt.Errorf("%s does not hold one certificate", f.cert), err), "give the new root's own certificate")
 	}
-	requested, err := c.RequestAuthority(ctx, inter.request())
+	requested, err := c.RequestCACertificate(ctx, inter.request())
 	if err != nil {
 		return err
 	}

@@ -109,7 +109,7 @@ func (p *program) revokeOfCA(cmd *cobra.Command, f *revokeFlags) error {
 		})
 	}
 	return p.call(func(c *admin.Client) error {
-		a, err := c.Authority(cmd.Context(), f.ca)
+		a, err := c.CACertificate(cmd.Context(), f.ca)
 		if err != nil {
 			return err
 		}

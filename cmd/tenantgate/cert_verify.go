@@ -15,6 +15,7 @@ import (
 type verifyFlags struct {
 	roots, intermediates, leaf string
 	crls                       []string
+	live                       bool
 	at                         string
 }
 
@@ -37,10 +38,13 @@ is acceptable, 1 and the reason when it is not. With --roots it needs no server;
 certificates of the configured server are used.
 
 It judges the certificate. Whether it is bound to an enabled identity, and what that may reach, only the
-running server knows: tenantgate cert show.`,
+running server knows: tenantgate cert show. With --live the running server is asked what its listener makes of the
+certificate now, one of another CA (tenantgate authority) as well: whose it is, by which mapping, for which
+identity, and whether it was revoked.`,
 		Example: `  tenantgate cert verify --roots root_ca.crt --intermediates intermediate_ca.crt --leaf erp.pem
   tenantgate cert verify --roots root_ca.crt --leaf erp.pem --time 2027-01-01T00:00:00Z
-  tenantgate cert verify --leaf erp.pem --crl intermediate.crl`,
+  tenantgate cert verify --leaf erp.pem --crl intermediate.crl
+  tenantgate cert verify --leaf corp-erp.pem --live`,
 		Args: exactArgs(),
 	}
 	var f verifyFlags
@@ -49,9 +53,16 @@ running server knows: tenantgate cert show.`,
 	cmd.Flags().StringVar(&f.intermediates, "intermediates", "", "`file` with intermediates")
 	cmd.Flags().StringArrayVar(&f.crls, "crl", nil, "`file` with a revocation list, PEM or DER; repeatable")
 	cmd.Flags().StringVar(&f.at, "time", "", "judge as of this `time` (RFC 3339; default: now)")
+	cmd.Flags().BoolVar(&f.live, "live", false, "ask the running server, authorities and identities included")
+	for _, other := range []string{"roots", "intermediates", "crl", "time"} {
+		cmd.MarkFlagsMutuallyExclusive("live", other)
+	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if f.leaf == "" {
 			return usageError(cmd, "--leaf is missing")
+		}
+		if f.live {
+			return p.verifyLive(cmd.Context(), f.leaf)
 		}
 		return p.verifyCertificate(cmd, &f)
 	}

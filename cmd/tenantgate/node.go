@@ -19,6 +19,7 @@ import (
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/internal/database"
 	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/pki/external"
 	"github.com/tenantgate/tenantgate/proxy"
 	"github.com/tenantgate/tenantgate/proxy/expiry"
 	"github.com/tenantgate/tenantgate/proxy/record"
@@ -39,6 +40,8 @@ type node struct {
 	certs    atomic.Pointer[pki.ServerCerts] // our own certificates; replaced whole by a reload
 	source   atomic.Pointer[callerSource]    // of what callers see; replaced whole by a reload
 	sealer   identity.Sealer
+	external *external.Verifier // of other CAs' certificates
+	lists    *external.Keeper   // of other CAs' revocation lists
 	tokens   *token.Engine
 	gatherer *prometheus.Registry
 	metrics  *record.Metrics
@@ -153,6 +156,8 @@ func (n *node) openDataPlane(ctx context.Context, cfg *Config) error {
 		return hinted(err, "record.access is %s: does its directory exist, and may this user write there?", cfg.Record.Access)
 	}
 	n.openTokens(ctx, cfg)
+	n.external = external.NewVerifier(n.trust.Load, n.ca.TrustDomain())
+	n.lists = &external.Keeper{Registry: n.registry, Logger: n.log}
 	n.watch(n.gatherer)
 	n.switches = newSwitchRecorder(n)
 	n.boundMemory(cfg)
@@ -160,6 +165,7 @@ func (n *node) openDataPlane(ctx context.Context, cfg *Config) error {
 	n.proxy = proxy.New(proxy.Config{
 		Registry:       n.registry,
 		Trust:          n.trust.Load,
+		External:       n.external,
 		GetCertificate: n.callerCertificate,
 		Challenge:      n.challenge,
 		Tokens:         n.tokens,

@@ -27,6 +27,7 @@ func (n *node) watch(registry prometheus.Registerer) {
 	n.metrics.WatchCredentials(n.credentialEnds, func() map[string]int { return n.proxy.Fallbacks() })
 	n.metrics.WatchEndings(n.endStates)
 	n.metrics.WatchNotifications(n.notifyState)
+	registry.MustRegister(newAuthorityMetrics(n))
 	n.metrics.WatchTokens(n.tokenStates)
 	n.metrics.WatchTokenServers(n.tokenServerStates)
 	n.metrics.WatchTokenStore(n.tokenStoreState)

@@ -102,7 +102,7 @@ func newRootCommand(p *program) *cobra.Command {
 		}
 	}
 	add(groupRun, newDemoCommand(p), newInitCommand(p), newServeCommand(p), newConfigCommand(p), newBackupCommand(p), newRestoreCommand(p))
-	add(groupRegistry, newTenantCommand(p), newRouteCommand(p), newIdentityCommand(p), newCredentialCommand(p), newLoginCommand(p),
+	add(groupRegistry, newTenantCommand(p), newRouteCommand(p), newIdentityCommand(p), newAuthorityCommand(p), newCredentialCommand(p), newLoginCommand(p),
 		newReviewCommand(p), newPolicyCommand(p))
 	add(groupPKI, newCertCommand(p), newCACommand(p), newEnrollCommand(p), newRenewCommand(p), newACMECommand(p))
 	add(groupLook, newStatusCommand(p), newExpiryCommand(p), newNotifyCommand(p), newAuditCommand(p), newVersionCommand(p))

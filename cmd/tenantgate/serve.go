@@ -108,6 +108,7 @@ func (s *supervisor) run(ctx context.Context) error {
 	go s.node.follow(followCtx)
 	go s.node.followCA(followCtx)
 	go s.node.renewCredentials(followCtx)
+	go s.node.lists.Run(followCtx)
 	go s.node.remind(followCtx)
 	go s.node.proxy.WarmUp(followCtx)
 	go s.node.publish.keep(followCtx)

@@ -16,17 +16,18 @@ const module = "github.com/tenantgate/tenantgate"
 var imports = map[string][]string{
 	"identity":                       {},
 	"pki":                            {},
+	"pki/external":                   {"identity", "pki"},
 	"pki/pkitest":                    {"pki", "internal/database"},
 	"pki/servercert":                 {"pki"},
 	"proxy/token":                    {},
 	"proxy/record":                   {},
 	"proxy/tenantsim":                {},
 	"proxy/check":                    {"proxy/token"},
-	"proxy/admin":                    {"identity", "pki", "proxy/token", "proxy/record", "proxy/check", "proxy/enrolment"},
+	"proxy/admin":                    {"identity", "pki", "pki/external", "proxy/token", "proxy/record", "proxy/check", "proxy/enrolment"},
 	"proxy/publish":                  {"pki"},
 	"proxy/enrolment":                {"identity", "pki", "proxy/record"},
 	"proxy/acme":                     {"identity", "pki", "proxy/enrolment", "proxy/record"},
-	"proxy":                          {"identity", "pki", "proxy/token", "proxy/record", "proxy/wire", "proxy/login"},
+	"proxy":                          {"identity", "pki", "pki/external", "proxy/token", "proxy/record", "proxy/wire", "proxy/login"},
 	"proxy/login":                    {},
 	"proxy/wire":                     {},
 	"internal/architecture":          {},
@@ -40,7 +41,8 @@ var imports = map[string][]string{
 
 // forbidden are packages that only these of ours may import: the decision, the wire, the registry and the records know no HTTP client, the data plane no SQL.
 var forbidden = map[string][]string{
-	"net/http": {"proxy", "proxy/token", "proxy/record", "proxy/check", "proxy/admin", "proxy/publish", "proxy/enrolment", "proxy/tenantsim", "pki/servercert", "internal/outside", "proxy/acme",
+	"net/http": {"proxy", "pki/external", "pki/pkitest", "pki/servercert", "proxy/token", "proxy/record", "proxy/check", "proxy/admin", "proxy/publish", "proxy/enrolment",
+		"proxy/acme", "proxy/tenantsim", "internal/outside",
 		"cmd/tenantgate"},
 	"log": {"proxy/tenantsim"},
 	"database/sql": {"identity", "pki", "pki/pkitest", "proxy/token", "proxy/record", "proxy/admin", "proxy/enrolment", "internal/backup", "internal/database",

@@ -20,6 +20,7 @@ import (
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/pki/external"
 	"github.com/tenantgate/tenantgate/proxy/check"
 	"github.com/tenantgate/tenantgate/proxy/expiry"
 	"github.com/tenantgate/tenantgate/proxy/notify"
@@ -47,6 +48,10 @@ type Server struct {
 	Enrolment func() string
 	// ACME is the directory of the ACME server, for external account bindings; nil, and "", is that there is none.
 	ACME func() string
+	// External judges certificates of authorities; nil judges none.
+	External *external.Verifier
+	// Lists fetches authorities' revocation lists; nil fetches none.
+	Lists *external.Keeper
 	// Ready looks at the parts of the node, for /readyz and /v1/status. nil is always ready.
 	Ready func(context.Context) []Check
 	// TokenEndpoint returns the token endpoint that a credential's issuer was found to have, "" when that is not known. nil knows none.

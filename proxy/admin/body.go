@@ -31,7 +31,7 @@ func declaredJSON(r *http.Request) error {
 func (c *call) read() ([]byte, error) {
 	b, err := io.ReadAll(c.Body)
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, &problem{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Detail: "the body is larger than 1 MiB"}
+		return nil, &problem{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Detail: "the body is larger than it may be"}
 	}
 	if err != nil {
 		return nil, malformed("the body was broken off")

@@ -7,32 +7,32 @@ func (c *Client) CAStatus(ctx context.Context) (CAStatus, error) {
 	return do[CAStatus](ctx, c, "GET", address("ca", "status"), nil)
 }
 
-// Authorities lists the CA's own certificates, oldest first.
-func (c *Client) Authorities(ctx context.Context) ([]Authority, error) {
-	return do[[]Authority](ctx, c, "GET", address("ca", "authorities"), nil)
+// CACertificates lists the CA's own certificates, oldest first.
+func (c *Client) CACertificates(ctx context.Context) ([]CACertificate, error) {
+	return do[[]CACertificate](ctx, c, "GET", address("ca", "certificates"), nil)
 }
 
-// Authority returns one, by its ID or the first digits of that.
-func (c *Client) Authority(ctx context.Context, id string) (Authority, error) {
-	return do[Authority](ctx, c, "GET", address("ca", "authorities", id), nil)
+// CACertificate returns one, by its ID or the first digits of that.
+func (c *Client) CACertificate(ctx context.Context, id string) (CACertificate, error) {
+	return do[CACertificate](ctx, c, "GET", address("ca", "certificates", id), nil)
 }
 
-// RequestAuthority makes the key of another intermediate. Its answer has the request that a root has to sign.
-func (c *Client) RequestAuthority(ctx context.Context, r AuthorityRequest) (Authority, error) {
-	return do[Authority](ctx, c, "POST", address("ca", "authorities"), r)
+// RequestCACertificate makes the key of another intermediate. Its answer has the request that a root has to sign.
+func (c *Client) RequestCACertificate(ctx context.Context, r CARequest) (CACertificate, error) {
+	return do[CACertificate](ctx, c, "POST", address("ca", "certificates"), r)
 }
 
-// InstallAuthority brings what a root has signed. It is trusted from then on and signs nothing yet.
-func (c *Client) InstallAuthority(ctx context.Context, i AuthorityInstallation) (Authority, error) {
-	return do[Authority](ctx, c, "POST", address("ca", "install"), i)
+// InstallCACertificate brings what a root has signed. It is trusted from then on and signs nothing yet.
+func (c *Client) InstallCACertificate(ctx context.Context, i CAInstallation) (CACertificate, error) {
+	return do[CACertificate](ctx, c, "POST", address("ca", "install"), i)
 }
 
-// ActivateAuthority has an intermediate sign.
-func (c *Client) ActivateAuthority(ctx context.Context, id string) (Authority, error) {
-	return do[Authority](ctx, c, "POST", address("ca", "authorities", id, "activate"), struct{}{})
+// ActivateCACertificate has an intermediate sign.
+func (c *Client) ActivateCACertificate(ctx context.Context, id string) (CACertificate, error) {
+	return do[CACertificate](ctx, c, "POST", address("ca", "certificates", id, "activate"), struct{}{})
 }
 
-// RetireAuthority ends the belief in a root or intermediate; its answer says which certificates were revoked with it.
-func (c *Client) RetireAuthority(ctx context.Context, id string, r AuthorityRetirement) (Revocations, error) {
-	return do[Revocations](ctx, c, "POST", address("ca", "authorities", id, "retire"), r)
+// RetireCACertificate ends the belief in a root or intermediate; its answer says which certificates were revoked with it.
+func (c *Client) RetireCACertificate(ctx context.Context, id string, r CARetirement) (Revocations, error) {
+	return do[Revocations](ctx, c, "POST", address("ca", "certificates", id, "retire"), r)
 }

@@ -29,6 +29,8 @@ type removal struct {
 	Tokens  int      `json:"enrolment_tokens_withdrawn,omitempty"`
 	Keys    int      `json:"acme_keys_removed,omitempty"`
 	Logins  []string `json:"logins,omitempty"` // user names of the logins that went along
+
+	Mappings []string `json:"mappings_removed,omitempty"` // of authorities
 }
 
 // removeIdentity removes an identity; its certificates are revoked, in the registry and at the CA.
@@ -38,7 +40,7 @@ func removeIdentity(s *Server, c *call) (any, error) {
 		return nil, err
 	}
 	return nil, s.change(c, identity.ObjectIdentity, "remove", func(tx *identity.Tx) (act, error) {
-		credentials, logins := tx.IdentityCredentials(c.name), tx.IdentityLogins(c.name)
+		credentials, logins, mappings := tx.IdentityCredentials(c.name), tx.IdentityLogins(c.name), tx.Mappings(c.name)
 		revoked, err := tx.RemoveIdentity(c.Context(), c.name, cascade)
 		if err != nil {
 			return act{}, err
@@ -48,7 +50,7 @@ func removeIdentity(s *Server, c *call) (any, error) {
 				return act{}, err
 			}
 		}
-		done := removal{Cascade: cascade, Logins: logins}
+		done := removal{Cascade: cascade, Logins: logins, Mappings: mappings}
 		for _, r := range revoked {
 			if err := s.revokeAtCA(c, tx, r.Serial, "cessationOfOperation", time.Now()); err != nil {
 				return act{}, err

@@ -2,8 +2,8 @@ package admin
 
 import "time"
 
-// Authority is a root or an intermediate of the CA, as GET /v1/ca/authorities has it.
-type Authority struct {
+// CACertificate is a root or an intermediate of the CA, as GET /v1/ca/certificates has it.
+type CACertificate struct {
 	// ID is the SHA-256 of the certificate in lower-case hex, and of the public key while there is no certificate. Where one is named, its first eight digits do.
 	ID string `json:"id"`
 	// Kind is root or intermediate; State requested, pending, active, retiring or retired.
@@ -37,8 +37,8 @@ type Authority struct {
 	Request     string `json:"request,omitempty"`
 }
 
-// AuthorityRequest is the body of POST /v1/ca/authorities: another intermediate.
-type AuthorityRequest struct {
+// CARequest is the body of POST /v1/ca/certificates: another intermediate.
+type CARequest struct {
 	// Name is its common name; "" is the subject of the one that signs.
 	Name string `json:"name,omitempty"`
 	// KeyType is P-256, P-384, RSA-2048, RSA-3072 or RSA-4096; "" is that of the one that signs.
@@ -47,8 +47,8 @@ type AuthorityRequest struct {
 	Key string `json:"key,omitempty"`
 }
 
-// AuthorityInstallation is the body of POST /v1/ca/install.
-type AuthorityInstallation struct {
+// CAInstallation is the body of POST /v1/ca/install.
+type CAInstallation struct {
 	// Certificates is what the root has signed for the request, as PEM, in any order: the intermediate's certificate; the root may be with it, and what the root
 	// before has signed of either.
 	Certificates string `json:"certificates"`
@@ -56,8 +56,8 @@ type AuthorityInstallation struct {
 	Root string `json:"root,omitempty"`
 }
 
-// AuthorityRetirement is the body of POST /v1/ca/authorities/{id}/retire.
-type AuthorityRetirement struct {
+// CARetirement is the body of POST /v1/ca/certificates/{id}/retire.
+type CARetirement struct {
 	// Reason is one of [pki.RevocationReasons]; "" is unspecified. After a compromise nothing is waited for.
 	Reason string `json:"reason,omitempty"`
 	// Force retires it although somebody still depends on it.
@@ -75,7 +75,7 @@ type CARevocationRequest struct {
 // CAStatus is the answer of GET /v1/ca/status.
 type CAStatus struct {
 	// Authorities are the CA's own certificates, oldest first.
-	Authorities []Authority `json:"authorities"`
+	Authorities []CACertificate `json:"certificates"`
 	// Nodes are the processes on the database.
 	Nodes []CANode `json:"nodes"`
 	// Root is the ID of the newest root; WithoutRoot who may not have it: callers and administrators with a certificate from before it was trusted everywhere that

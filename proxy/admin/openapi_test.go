@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/pki/external"
 	"github.com/tenantgate/tenantgate/proxy/admin"
 	"github.com/tenantgate/tenantgate/proxy/check"
 	"github.com/tenantgate/tenantgate/proxy/record"
@@ -93,12 +94,16 @@ func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
 		"Registration": admin.Registration{}, "RegistrationCertificate": admin.RegistrationCertificate{},
 		"CheckRequest": admin.CheckRequest{}, "CheckReport": admin.CheckReport{}, "CredentialCheck": admin.CredentialCheck{}, "CheckStep": check.Step{},
 		"Claims": check.Claims{}, "Head": record.Head{}, "Check": admin.Check{}, "Status": admin.Status{},
-		"Authority": admin.Authority{}, "AuthorityRequest": admin.AuthorityRequest{}, "AuthorityInstallation": admin.AuthorityInstallation{},
-		"AuthorityRetirement": admin.AuthorityRetirement{}, "CARevocationRequest": admin.CARevocationRequest{}, "CAStatus": admin.CAStatus{}, "CANode": admin.CANode{},
+		"CACertificate": admin.CACertificate{}, "CARequest": admin.CARequest{}, "CAInstallation": admin.CAInstallation{},
+		"CARetirement": admin.CARetirement{}, "CARevocationRequest": admin.CARevocationRequest{}, "CAStatus": admin.CAStatus{}, "CANode": admin.CANode{},
 		"RootHolder": admin.RootHolder{},
 		"Login":      admin.Login{}, "LoginRequest": admin.LoginRequest{}, "LoginBack": admin.LoginBack{}, "LoginImport": admin.LoginImport{}, "ImportedLogin": admin.ImportedLogin{},
 		"LoginImported": admin.LoginImported{}, "LoginProblem": admin.LoginProblem{}, "LoginFinding": identity.Finding{}, "LoginPolicy": identity.LoginPolicy{},
 		"CredentialUse": admin.CredentialUse{}, "CredentialEnd": admin.CredentialEnd{},
+		"AuthoritySettings": identity.Authority{}, "Authority": admin.Authority{}, "AuthorityCertificate": admin.AuthorityCertificate{}, "Mapping": identity.Mapping{},
+		"Block": identity.Block{}, "AuthorityList": identity.RevocationList{}, "Fetch": identity.Fetch{}, "SeenCertificate": external.Seen{}, "BlockRequest": admin.BlockRequest{},
+		"ListRequest": admin.ListRequest{}, "ChainRequest": admin.ChainRequest{}, "AuthorityCheck": admin.AuthorityCheck{}, "FetchResult": admin.FetchResult{},
+		"CertificateVerdict": admin.CertificateVerdict{},
 	} {
 		got := slices.Sorted(maps.Keys(doc.Components.Schemas[name].Properties))
 		if want := slices.Sorted(slices.Values(jsonNames(reflect.TypeOf(v)))); !slices.Equal(got, want) {

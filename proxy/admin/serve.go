@@ -83,7 +83,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) error {
 		if err := declaredJSON(r); err != nil {
 			return err
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		r.Body = http.MaxBytesReader(w, r.Body, e.limit())
 	}
 	answer, err := e.serve(s, c)
 	if err != nil {

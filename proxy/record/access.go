@@ -19,12 +19,13 @@ type Access struct {
 	Host      string // as asked for; at most 255 bytes are kept
 	Path      string // as received, without the query; at most 2048 bytes are kept
 
-	Identity string // name; "" when the caller was not identified
-	Serial   string // the certificate's serial number in lower-case hex
-	Login    string // the user name, when a login that exists was used; what else a caller sends as a user name is not kept: it may be a password
-	Stage    string // the stage of Login: observe, open, warned, brownout or closed
-	Route    string // name; "" when none matched. Only configured names: it becomes a label of the metrics
-	Tenant   string // name
+	Identity  string // name; "" when the caller was not identified
+	Serial    string // the certificate's serial number in lower-case hex
+	Authority string // the name of the CA, beside our own, that the certificate leads to; "" for our own
+	Login     string // the user name, when a login that exists was used; what else a caller sends as a user name is not kept: it may be a password
+	Stage     string // the stage of Login: observe, open, warned, brownout or closed
+	Route     string // name; "" when none matched. Only configured names: it becomes a label of the metrics
+	Tenant    string // name
 
 	// Of a login in stage observe: how the request would have ended with the identity of the login, and why. Would is Internal for any other request and when
 	// nobody came to know.
@@ -79,6 +80,7 @@ func (a *Access) AppendLine(dst []byte) []byte {
 	dst = appendMember(dst, `,"serial":`, a.Serial, maxName)
 	dst = appendMember(dst, `,"login":`, a.Login, maxName)
 	dst = appendMember(dst, `,"stage":`, a.Stage, maxName)
+	dst = appendMember(dst, `,"authority":`, a.Authority, maxName)
 	dst = appendMember(dst, `,"route":`, a.Route, maxName)
 	dst = appendMember(dst, `,"tenant":`, a.Tenant, maxName)
 	dst = append(dst, `,"outcome":"`...)
