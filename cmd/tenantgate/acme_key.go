@@ -60,7 +60,8 @@ A key is good for one account. acme key remove takes it back, and the account wi
 				return err
 			}
 			fmt.Fprintf(p.stderr, "key %s for identity %s and %s; one account may register until %s\ngive the client these, for example\n"+
-				"  certbot register --server DIRECTORY --eab-kid KEY_ID --eab-hmac-key HMAC_KEY\n", made.ID, made.Identity, strings.Join(made.Hosts, ", "), moment(made.Expires))
+				"  certbot register --server %s --eab-kid %s --eab-hmac-key HMAC_KEY\n", made.ID, made.Identity, strings.Join(made.Hosts, ", "),
+				moment(made.Expires), made.Directory, made.ID)
 			return p.show(made, func(w io.Writer) {
 				fmt.Fprintf(w, "directory  %s\nkey id     %s\nhmac key   %s\n", made.Directory, made.ID, made.HMACKey)
 			})

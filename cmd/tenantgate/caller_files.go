@@ -74,8 +74,8 @@ func receive(a *enrolment.Answer, key crypto.Signer, identity string, known []*x
 	if r.roots, err = pki.ParseCertificates([]byte(a.Roots)); err != nil {
 		return nil, fmt.Errorf("reading the server's answer: %w", err)
 	}
-	if r.pair.Leaf.Subject.CommonName != identity {
-		return nil, fmt.Errorf("reading the server's answer: the certificate is for %q, not for %q", r.pair.Leaf.Subject.CommonName, identity)
+	if name := identityOf(r.pair.Leaf); name != identity {
+		return nil, fmt.Errorf("reading the server's answer: the certificate is for %q, not for %q", name, identity)
 	}
 	for _, root := range r.roots {
 		for _, k := range known {
@@ -85,6 +85,16 @@ func receive(a *enrolment.Answer, key crypto.Signer, identity string, known []*x
 		}
 	}
 	return nil, errors.New("reading the server's answer: its roots hold none that was known before")
+}
+
+// identityOf is whom a certificate of a caller is for. One that was got by ACME says so in its SPIFFE ID alone.
+func identityOf(leaf *x509.Certificate) string {
+	if len(leaf.URIs) == 1 {
+		if name, ok := strings.CutPrefix(leaf.URIs[0].Path, "/identity/"); ok {
+			return name
+		}
+	}
+	return leaf.Subject.CommonName
 }
 
 // curl is the command that calls the proxy with the files.
