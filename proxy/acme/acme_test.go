@@ -369,6 +369,40 @@ func TestWhatCannotBeRecordedIsNotIssued(t *testing.T) {
 	}
 }
 
+func TestRequestsAreCounted(t *testing.T) {
+	h := build(t)
+	c := h.registered(nil)
+	c.obtain(h.pki.Key(pki.P256))
+	c.order("other.example.com")
+	families, err := h.metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if family.GetName() == "tenantgate_enrolment_requests_total" && l.GetName() == "result" {
+					got[l.GetValue()] += m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	if got["issued"] != 1 || got["refused"] != 1 || got["served"] < 5 {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestTheCAsKeyTypesHold(t *testing.T) {
+	h := buildWith(t, databasetest.SQLite(t), func(o *pki.Options) { o.KeyTypes = []string{pki.P384} })
+	c := h.registered(nil)
+	o := c.ready(host)
+	h.refused(c.finalize(o, h.pki.Key(pki.P256), host), "badCSR", record.Malformed, 0)
+	if r := c.finalize(o, h.pki.Key(pki.P384), host); r.object.Status != "valid" {
+		t.Errorf("got %s", r.body)
+	}
+}
+
 func TestClockJumps(t *testing.T) {
 	h := build(t)
 	c := h.registered(nil)
