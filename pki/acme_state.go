@@ -173,6 +173,12 @@ func (s *ACMEState) Orders(ctx context.Context, account string) ([]string, error
 	return ids, rows.Err()
 }
 
+// OrdersSince counts the orders that the account has begun since then, whatever became of them.
+func (s *ACMEState) OrdersSince(ctx context.Context, account string, since time.Time) (n int, err error) {
+	err = s.q.QueryRowContext(ctx, `SELECT COUNT(*) FROM pki_acme_orders WHERE account = $1 AND created > $2`, account, since.UnixMicro()).Scan(&n)
+	return n, absentState("the number of orders", err)
+}
+
 // AccountOf returns the account for which a certificate was issued, or [ErrNotFound].
 func (s *ACMEState) AccountOf(ctx context.Context, serial string) (account string, err error) {
 	err = s.q.QueryRowContext(ctx, `SELECT account FROM pki_acme_orders WHERE serial = $1 AND serial <> ''`, serial).Scan(&account)

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	smallstep "github.com/smallstep/certificates/acme"
+
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/internal/database/databasetest"
 	"github.com/tenantgate/tenantgate/pki"
@@ -168,6 +170,33 @@ func TestAnAccountMayAskForItsNamesOnly(t *testing.T) {
 		c.order(host)
 	}
 	h.refused(c.order(host), "rateLimited", record.Limited, 0)
+}
+
+func TestAnAccountBeginsOnlySoManyOrders(t *testing.T) {
+	h := build(t)
+	c := h.registered(nil)
+	err := h.pki.CA.ChangeACMEState(t.Context(), func(s *pki.ACMEState) error {
+		for range 100 { // all of which have ended
+			o := &smallstep.Order{AccountID: c.kid[strings.LastIndexByte(c.kid, '/')+1:], ExpiresAt: h.now().Add(time.Hour)}
+			if err := s.CreateOrder(t.Context(), o); err != nil {
+				return err
+			}
+			o.Status = smallstep.StatusInvalid
+			if err := s.UpdateOrder(t.Context(), o); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.refused(c.order(host), "rateLimited", record.Limited, 0)
+	h.jump(61 * time.Minute)
+	c.nonce = ""
+	if r := c.order(host); r.status != http.StatusCreated {
+		t.Errorf("after an hour: %d %s", r.status, r.body)
+	}
 }
 
 func TestARequestMustFitItsOrder(t *testing.T) {

@@ -35,14 +35,8 @@ func (s *Server) newOrder(ctx context.Context, x *exchange) error {
 		o.Identifiers = append(o.Identifiers, acme.Identifier{Type: acme.DNS, Value: host})
 	}
 	err = s.CA.ChangeACMEState(ctx, func(state *pki.ACMEState) error {
-		open, err := state.Orders(ctx, x.account.ID)
-		if err != nil {
+		if err := roomForOrder(ctx, state, x.account.ID, s.CA.Now()); err != nil {
 			return err
-		}
-		if len(open) >= maxOrders {
-			p := refuse("rateLimited", fmt.Sprintf("the account has %d orders that are open", len(open)), "finish those, or wait for an hour")
-			p.after = "600"
-			return p
 		}
 		return state.CreateOrder(ctx, o)
 	})
@@ -51,6 +45,24 @@ func (s *Server) newOrder(ctx context.Context, x *exchange) error {
 	}
 	x.showOrder(o, http.StatusCreated)
 	return nil
+}
+
+// roomForOrder refuses an account that has too many orders under way, or begins too many: each is kept for a while.
+func roomForOrder(ctx context.Context, state *pki.ACMEState, account string, now time.Time) error {
+	open, err := state.Orders(ctx, account)
+	if err != nil {
+		return err
+	}
+	begun, err := state.OrdersSince(ctx, account, now.Add(-time.Hour))
+	if err != nil {
+		return err
+	}
+	if len(open) < maxOrders && begun < maxOrdersAnHour {
+		return nil
+	}
+	p := refuse("rateLimited", fmt.Sprintf("the account has %d orders that are open, and has begun %d within an hour", len(open), begun), "finish those, or wait for an hour")
+	p.after = "600"
+	return p
 }
 
 // allowedHosts reads what is asked for: DNS names that the key names, and nothing else. Letters are the same in either case.
