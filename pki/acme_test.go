@@ -21,7 +21,8 @@ func acmeKey(t *testing.T, e *pkitest.Env, id string) (pki.ACMEKey, []byte) {
 		t.Fatal(err)
 	}
 	defer tx.Rollback()
-	k, secret, err := e.CA.AddACMEKey(t.Context(), tx, pki.ACMEKey{ID: id, Name: "erp", Hosts: []string{"a.example.com", "b.example.com"}, Expires: time.Now().Add(time.Hour)})
+	k, secret, err := e.CA.AddACMEKey(t.Context(), tx, pki.ACMEKey{ID: id, Name: "erp", Hosts: []string{"a.example.com", "b.example.com"},
+		Expires: time.Now().Add(time.Hour)})
 	if err == nil {
 		err = tx.Commit()
 	}
@@ -35,7 +36,8 @@ func TestTheSecretOfAnACMEKeyIsSealedAndErased(t *testing.T) {
 	e := pkitest.New(t)
 	k, secret := acmeKey(t, e, "one")
 	var stored []byte
-	if err := e.DB.QueryRowContext(t.Context(), `SELECT secret FROM pki_acme_keys`).Scan(&stored); err != nil || bytes.Contains(stored, secret) || len(secret) != 32 {
+	err := e.DB.QueryRowContext(t.Context(), `SELECT secret FROM pki_acme_keys`).Scan(&stored)
+	if err != nil || bytes.Contains(stored, secret) || len(secret) != 32 {
 		t.Fatalf("the secret is stored in the clear, or is none: %v", err)
 	}
 	if got, err := e.CA.ACMEKeySecret(t.Context(), nil, &k); err != nil || !bytes.Equal(got, secret) {
@@ -93,15 +95,15 @@ func TestHostNamesStandBesideTheIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 	leaf := e.Issue(profile, "erp", 0).Leaf
-	if leaf.Subject.String() != "OU=erp" || !slices.Equal(leaf.DNSNames, []string{"a.example.com"}) || leaf.URIs[0].String() != "spiffe://test.internal/identity/erp" ||
-		!slices.Equal(leaf.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}) {
+	if leaf.Subject.String() != "OU=erp" || leaf.URIs[0].String() != "spiffe://test.internal/identity/erp" ||
+		!slices.Equal(leaf.DNSNames, []string{"a.example.com"}) || !slices.Equal(leaf.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}) {
 		t.Errorf("got %v %v %v", leaf.Subject, leaf.DNSNames, leaf.ExtKeyUsage)
 	}
 	if _, err := leaf.Verify(x509.VerifyOptions{Roots: e.Root, DNSName: "a.example.com"}); err == nil {
 		t.Error("it serves as a server's")
 	}
-	for _, hosts := range [][]string{nil, {""}, {"*.example.com"}, {"A.example.com"}, {"a.example.com."}, {"10.0.0.1"}, {"::1"}, {"1"}, {"0x7f.0x1"}, {"a_b.example.com"},
-		{"a@example.com"}, {"a.example.com", "a.example.com"}, {"a b"}, {"ex\x00ample.com"}, make([]string, 33)} {
+	for _, hosts := range [][]string{nil, {""}, {"*.example.com"}, {"A.example.com"}, {"a.example.com."}, {"10.0.0.1"}, {"::1"}, {"1"}, {"0x7f.0x1"},
+		{"a_b.example.com"}, {"a@example.com"}, {"a.example.com", "a.example.com"}, {"a b"}, {"ex\x00ample.com"}, make([]string, 33)} {
 		if _, err := pki.ClientProfile().WithHosts(hosts); err == nil {
 			t.Errorf("%q is accepted", hosts)
 		}

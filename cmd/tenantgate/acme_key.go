@@ -117,8 +117,9 @@ func newACMEKeyShowCommand(p *program) *cobra.Command {
 					lifetime = Duration(k.Lifetime).String()
 				}
 				table(w, []string{"KEY", k.ID}, [][]string{
-					{"identity", k.Identity}, {"state", k.State}, {"hosts", strings.Join(k.Hosts, ", ")}, {"lifetime", lifetime}, {"created", moment(k.Created)},
-					{"register until", moment(k.Expires)}, {"registered", momentOrDash(k.Bound)}, {"account", orDash(k.Account)}, {"removed", momentOrDash(k.Removed)},
+					{"identity", k.Identity}, {"state", k.State}, {"hosts", strings.Join(k.Hosts, ", ")}, {"lifetime", lifetime},
+					{"created", moment(k.Created)}, {"register until", moment(k.Expires)}, {"registered", momentOrDash(k.Bound)},
+					{"account", orDash(k.Account)}, {"removed", momentOrDash(k.Removed)},
 				})
 			})
 		})

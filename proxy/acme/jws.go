@@ -66,7 +66,8 @@ func algorithmOf(key crypto.PublicKey) string {
 
 func readBody(x *exchange) ([]byte, error) {
 	if kind, _, err := mime.ParseMediaType(x.Header.Get("Content-Type")); err != nil || kind != "application/jose+json" {
-		return nil, withStatus(refuse("malformed", "the body is not declared as a JWS", "send Content-Type: application/jose+json"), http.StatusUnsupportedMediaType)
+		return nil, withStatus(refuse("malformed", "the body is not declared as a JWS", "send Content-Type: application/jose+json"),
+			http.StatusUnsupportedMediaType)
 	}
 	body, err := io.ReadAll(io.LimitReader(x.Body, maxBody+1))
 	x.Access.BytesIn = int64(len(body))

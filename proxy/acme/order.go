@@ -24,7 +24,8 @@ func (s *Server) newOrder(ctx context.Context, x *exchange) error {
 		return err
 	}
 	if q.NotBefore != "" || q.NotAfter != "" {
-		return refuse("malformed", "the validity of certificates is not the client's choice here", "leave notBefore and notAfter out; the operator sets the lifetime with the key")
+		return refuse("malformed", "the validity of certificates is not the client's choice here",
+			"leave notBefore and notAfter out; the operator sets the lifetime with the key")
 	}
 	hosts, err := allowedHosts(q.Identifiers, &x.key)
 	if err != nil {
@@ -60,7 +61,8 @@ func roomForOrder(ctx context.Context, state *pki.ACMEState, account string, now
 	if len(open) < maxOrders && begun < maxOrdersAnHour {
 		return nil
 	}
-	p := refuse("rateLimited", fmt.Sprintf("the account has %d orders that are open, and has begun %d within an hour", len(open), begun), "finish those, or wait for an hour")
+	p := refuse("rateLimited", fmt.Sprintf("the account has %d orders that are open, and has begun %d within an hour", len(open), begun),
+		"finish those, or wait for an hour")
 	p.after = "600"
 	return p
 }
@@ -75,7 +77,8 @@ func allowedHosts(asked []acme.Identifier, key *pki.ACMEKey) ([]string, error) {
 		host := strings.ToLower(one.Value)
 		switch {
 		case one.Type != acme.DNS:
-			return nil, refuse("unsupportedIdentifier", fmt.Sprintf("identifiers of type %.40q are not served", string(one.Type)), "ask for DNS names: type dns")
+			return nil, refuse("unsupportedIdentifier", fmt.Sprintf("identifiers of type %.40q are not served", string(one.Type)),
+				"ask for DNS names: type dns")
 		case strings.Contains(host, "*"):
 			return nil, refuse("rejectedIdentifier", fmt.Sprintf("%.255q is a wildcard, which no caller gets", host), "ask for single host names")
 		case pki.CheckHosts([]string{host}) != nil:

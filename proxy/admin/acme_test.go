@@ -16,13 +16,14 @@ func TestACMEKeysFromAddToRemove(t *testing.T) {
 	h := build(t)
 	h.furnish()
 	ctx := t.Context()
-	made, err := h.client.AddACMEKey(ctx, "erp", admin.ACMEKeyRequest{Hosts: []string{"ERP.example.com"}, Valid: identity.Duration(2 * time.Hour), Lifetime: identity.Duration(24 * time.Hour)})
+	made, err := h.client.AddACMEKey(ctx, "erp", admin.ACMEKeyRequest{
+		Hosts: []string{"ERP.example.com"}, Valid: identity.Duration(2 * time.Hour), Lifetime: identity.Duration(24 * time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	secret, err := base64.RawURLEncoding.DecodeString(made.HMACKey)
-	if left := time.Until(made.Expires); err != nil || len(secret) != 32 || made.State != "open" || made.Identity != "erp" || made.Directory != "https://enrol.test:8444/acme/directory" ||
-		!slices.Equal(made.Hosts, []string{"erp.example.com"}) || time.Duration(made.Lifetime) != 24*time.Hour || left < time.Hour || left > 2*time.Hour {
+	if left := time.Until(made.Expires); err != nil || len(secret) != 32 || made.State != "open" || made.Identity != "erp" ||
+		made.Directory != "https://enrol.test:8444/acme/directory" || !slices.Equal(made.Hosts, []string{"erp.example.com"}) || time.Duration(made.Lifetime) != 24*time.Hour || left < time.Hour || left > 2*time.Hour {
 		t.Errorf("got %+v, %v", made, err)
 	}
 	shown, err := h.client.ACMEKey(ctx, made.ID)
