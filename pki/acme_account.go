@@ -37,7 +37,8 @@ func (ca *CA) AddACMEAccount(ctx context.Context, tx *sql.Tx, a ACMEAccount) (AC
 	defer cancel()
 	now := ca.options.Now().UTC().Truncate(time.Microsecond)
 	a.ID, a.Status, a.Created = newACMEID(), ACMEValid, now
-	used, err := tx.ExecContext(ctx, `UPDATE pki_acme_keys SET bound = $1, secret = NULL WHERE id = $2 AND bound = 0 AND removed = 0`, now.UnixMicro(), a.Binding)
+	used, err := tx.ExecContext(ctx, `UPDATE pki_acme_keys SET bound = $1, secret = NULL WHERE id = $2 AND bound = 0 AND removed = 0`,
+		now.UnixMicro(), a.Binding)
 	if err := one(used, err); err != nil {
 		return ACMEAccount{}, fmt.Errorf("using an ACME key: %w", err)
 	}

@@ -68,7 +68,8 @@ func (s *ACMEState) CreateOrder(ctx context.Context, o *acme.Order) error {
 	for i, identifier := range o.Identifiers {
 		id := newACMEID()
 		_, err := s.q.ExecContext(ctx, `INSERT INTO pki_acme_authorizations (id, order_id, account, place, host, token, status, expires)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, id, o.ID, o.AccountID, i, identifier.Value, newACMEToken(), string(acme.StatusPending), o.ExpiresAt.UnixMicro())
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			id, o.ID, o.AccountID, i, identifier.Value, newACMEToken(), string(acme.StatusPending), o.ExpiresAt.UnixMicro())
 		if err != nil {
 			return fmt.Errorf("storing an authorization: %w", err)
 		}
@@ -141,7 +142,8 @@ func (s *ACMEState) CreateCertificate(ctx context.Context, c *acme.Certificate) 
 		return err
 	}
 	c.ID = FormatSerial(c.Leaf.SerialNumber)
-	result, err := s.q.ExecContext(ctx, `UPDATE pki_acme_orders SET serial = $1, key = $2 WHERE id = $3 AND status = 'ready' AND serial = ''`, c.ID, key, c.OrderID)
+	result, err := s.q.ExecContext(ctx, `UPDATE pki_acme_orders SET serial = $1, key = $2 WHERE id = $3 AND status = 'ready' AND serial = ''`,
+		c.ID, key, c.OrderID)
 	if err := one(result, err); err != nil {
 		return fmt.Errorf("noting an order's certificate: %w", err)
 	}
@@ -171,6 +173,12 @@ func (s *ACMEState) Orders(ctx context.Context, account string) ([]string, error
 		ids = append(ids, id)
 	}
 	return ids, rows.Err()
+}
+
+// OrdersSince counts the orders that the account has begun since then, whatever became of them.
+func (s *ACMEState) OrdersSince(ctx context.Context, account string, since time.Time) (n int, err error) {
+	err = s.q.QueryRowContext(ctx, `SELECT COUNT(*) FROM pki_acme_orders WHERE account = $1 AND created > $2`, account, since.UnixMicro()).Scan(&n)
+	return n, absentState("the number of orders", err)
 }
 
 // AccountOf returns the account for which a certificate was issued, or [ErrNotFound].
@@ -236,7 +244,8 @@ func (s *ACMEState) UpdateChallenge(ctx context.Context, ch *acme.Challenge) err
 		validated = at.UnixMicro()
 	}
 	result, err := s.q.ExecContext(ctx, `UPDATE pki_acme_challenges SET status = $1, problem = $2, validated = $3
-		WHERE authorization_id = $4 AND type = $5 AND status = 'pending'`, string(ch.Status), problemText(ch.Error), validated, ch.AuthorizationID, string(ch.Type))
+		WHERE authorization_id = $4 AND type = $5 AND status = 'pending'`,
+		string(ch.Status), problemText(ch.Error), validated, ch.AuthorizationID, string(ch.Type))
 	if err := one(result, err); err != nil {
 		return fmt.Errorf("changing a challenge: %w", err)
 	}
@@ -245,10 +254,11 @@ func (s *ACMEState) UpdateChallenge(ctx context.Context, ch *acme.Challenge) err
 
 // GiveUp has an account give up what it has proved, or was to prove (RFC 8555 section 7.5.2); the order is over, unless it has its certificate.
 func (s *ACMEState) GiveUp(ctx context.Context, authorization string) error {
-	if _, err := s.q.ExecContext(ctx, `UPDATE pki_acme_authorizations SET status = 'deactivated' WHERE id = $1 AND status IN ('pending', 'valid')`, authorization); err != nil {
+	_, err := s.q.ExecContext(ctx, `UPDATE pki_acme_authorizations SET status = 'deactivated' WHERE id = $1 AND status IN ('pending', 'valid')`, authorization)
+	if err != nil {
 		return fmt.Errorf("giving up an authorization: %w", err)
 	}
-	_, err := s.q.ExecContext(ctx, `UPDATE pki_acme_orders SET status = 'invalid' WHERE status IN ('pending', 'ready') AND id =
+	_, err = s.q.ExecContext(ctx, `UPDATE pki_acme_orders SET status = 'invalid' WHERE status IN ('pending', 'ready') AND id =
 		(SELECT order_id FROM pki_acme_authorizations WHERE id = $1 AND status = 'deactivated')`, authorization)
 	if err != nil {
 		return fmt.Errorf("giving up an order: %w", err)

@@ -60,7 +60,8 @@ A key is good for one account. acme key remove takes it back, and the account wi
 				return err
 			}
 			fmt.Fprintf(p.stderr, "key %s for identity %s and %s; one account may register until %s\ngive the client these, for example\n"+
-				"  certbot register --server DIRECTORY --eab-kid KEY_ID --eab-hmac-key HMAC_KEY\n", made.ID, made.Identity, strings.Join(made.Hosts, ", "), moment(made.Expires))
+				"  certbot register --server %s --eab-kid %s --eab-hmac-key HMAC_KEY\n", made.ID, made.Identity, strings.Join(made.Hosts, ", "),
+				moment(made.Expires), made.Directory, made.ID)
 			return p.show(made, func(w io.Writer) {
 				fmt.Fprintf(w, "directory  %s\nkey id     %s\nhmac key   %s\n", made.Directory, made.ID, made.HMACKey)
 			})
@@ -116,8 +117,9 @@ func newACMEKeyShowCommand(p *program) *cobra.Command {
 					lifetime = Duration(k.Lifetime).String()
 				}
 				table(w, []string{"KEY", k.ID}, [][]string{
-					{"identity", k.Identity}, {"state", k.State}, {"hosts", strings.Join(k.Hosts, ", ")}, {"lifetime", lifetime}, {"created", moment(k.Created)},
-					{"register until", moment(k.Expires)}, {"registered", momentOrDash(k.Bound)}, {"account", orDash(k.Account)}, {"removed", momentOrDash(k.Removed)},
+					{"identity", k.Identity}, {"state", k.State}, {"hosts", strings.Join(k.Hosts, ", ")}, {"lifetime", lifetime},
+					{"created", moment(k.Created)}, {"register until", moment(k.Expires)}, {"registered", momentOrDash(k.Bound)},
+					{"account", orDash(k.Account)}, {"removed", momentOrDash(k.Removed)},
 				})
 			})
 		})

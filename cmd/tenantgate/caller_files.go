@@ -81,8 +81,8 @@ func receive(a *enrolment.Answer, key crypto.Signer, identity string, known []*x
 			return nil, fmt.Errorf("reading the server's answer: %w", err)
 		}
 	}
-	if r.pair.Leaf.Subject.CommonName != identity {
-		return nil, fmt.Errorf("reading the server's answer: the certificate is for %q, not for %q", r.pair.Leaf.Subject.CommonName, identity)
+	if name := identityOf(r.pair.Leaf); name != identity {
+		return nil, fmt.Errorf("reading the server's answer: the certificate is for %q, not for %q", name, identity)
 	}
 	for _, root := range r.roots {
 		for _, k := range known {
@@ -103,6 +103,16 @@ func (f *callerFiles) verifies(trust string) string {
 		return f.proxyCA
 	}
 	return f.ca
+}
+
+// identityOf is whom a certificate of a caller is for. One that was got by ACME says so in its SPIFFE ID alone.
+func identityOf(leaf *x509.Certificate) string {
+	if len(leaf.URIs) == 1 {
+		if name, ok := strings.CutPrefix(leaf.URIs[0].Path, "/identity/"); ok {
+			return name
+		}
+	}
+	return leaf.Subject.CommonName
 }
 
 // curl is the command that calls the proxy with the files.

@@ -354,13 +354,14 @@ func defaultConfig() Config {
 			TrustDomain:    "tenantgate.internal",
 			KeyTypes:       []string{pki.RSA2048, pki.P256, pki.P384, pki.Ed25519},
 		},
-		Publish: PublishConfig{CRLLifetime: Duration(24 * time.Hour), OCSPLifetime: Duration(time.Hour)},
-		Admin:   AdminConfig{Socket: "admin.sock", Listen: "127.0.0.1:9443"},
-		Record:  RecordConfig{Access: "access.log"},
-		Log:     LogConfig{Level: "info", Format: "text"},
-		Tokens:  TokensConfig{Persist: true, Rate: 50, InFlight: 50, MaxAge: Duration(2 * time.Hour)},
-		Limits:  limitsConfig(proxy.DefaultLimits(), 30*time.Second),
-		Notify:  NotifyConfig{Timeout: Duration(10 * time.Second)},
+		Publish:   PublishConfig{CRLLifetime: Duration(24 * time.Hour), OCSPLifetime: Duration(time.Hour)},
+		Enrolment: EnrolmentConfig{ACME: ACMEConfig{Allow: []string{}}},
+		Admin:     AdminConfig{Socket: "admin.sock", Listen: "127.0.0.1:9443"},
+		Record:    RecordConfig{Access: "access.log"},
+		Log:       LogConfig{Level: "info", Format: "text"},
+		Tokens:    TokensConfig{Persist: true, Rate: 50, InFlight: 50, MaxAge: Duration(2 * time.Hour)},
+		Limits:    limitsConfig(proxy.DefaultLimits(), 30*time.Second),
+		Notify:    NotifyConfig{Timeout: Duration(10 * time.Second)},
 	}
 }
 

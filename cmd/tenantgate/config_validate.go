@@ -146,7 +146,7 @@ func acmeProblems(e *EnrolmentConfig) (problems []invalidKey) {
 		case err != nil:
 			problems = append(problems, invalidKey{"enrolment.acme.allow", strconv.Quote(s) + " is not a network, such as 10.0.0.0/8 or 2001:db8::/32"})
 		case network.Addr().Is4In6():
-			problems = append(problems, invalidKey{"enrolment.acme.allow", strconv.Quote(s) + " is a network of IPv4 in the form of IPv6: write it as one of IPv4"})
+			problems = append(problems, invalidKey{"enrolment.acme.allow", strconv.Quote(s) + " is IPv4 in the form of IPv6: write it as IPv4"})
 		case network.Addr().IsLoopback() && !a.UnsafeLoopback:
 			problems = append(problems, invalidKey{"enrolment.acme.allow", strconv.Quote(s) + ": " + loopback})
 		}

@@ -180,7 +180,7 @@ func (r *renewer) renew(ctx context.Context) (*received, error) {
 	if err != nil {
 		return nil, err
 	}
-	csr, err := requestFor(pair.Leaf.Subject.CommonName, key)
+	csr, err := requestFor(identityOf(pair.Leaf), key)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +195,7 @@ func (r *renewer) renew(ctx context.Context) (*received, error) {
 	if err != nil {
 		return nil, explainContact(fmt.Errorf("renewing at %s: %w", r.url, err))
 	}
-	got, err := receive(answer, key, pair.Leaf.Subject.CommonName, roots)
+	got, err := receive(answer, key, identityOf(pair.Leaf), roots)
 	if err != nil {
 		return nil, err
 	}

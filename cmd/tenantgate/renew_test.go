@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"net"
@@ -40,6 +42,41 @@ func TestRenewGoesOnAfterALostAnswer(t *testing.T) {
 	complete(t, out)
 	if h.certificates() != 2 {
 		t.Errorf("%d certificates, want the old and the new one", h.certificates())
+	}
+}
+
+// A certificate that was got by ACME has no CN; this program renews it all the same, into one that has.
+func TestRenewOfACertificateThatWasGotByACME(t *testing.T) {
+	h := newEnrolmentHouse(t)
+	profile, err := pki.ClientProfile().WithHosts([]string{"erp.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair := h.pki.Issue(profile, "erp", 0)
+	h.change(func(ctx context.Context, tx *identity.Tx) error {
+		_, err := tx.BindCertificate(ctx, identity.Certificate{Fingerprint: sha256.Sum256(pair.Leaf.Raw), Identity: "erp",
+			Serial: pki.FormatSerial(pair.Leaf.SerialNumber), Subject: pair.Leaf.Subject.String(), NotBefore: pair.Leaf.NotBefore, NotAfter: pair.Leaf.NotAfter})
+		return err
+	})
+	dir := t.TempDir()
+	key, err := pki.EncodePrivateKey(pair.PrivateKey.(crypto.Signer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{"erp.pem": pkitest.PEM(pair), "erp.key": key, "ca.pem": pki.EncodeCertificates(h.pki.CA.Trust().Roots()...)} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if status, said := h.tenantgate("renew", "--cert", filepath.Join(dir, "erp.pem"), "--ca-url", h.url, "--force"); status != exitOK {
+		t.Fatalf("exit %d: %s", status, said)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "erp.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if chain, err := pki.ParseCertificates(b); err != nil || chain[0].Subject.CommonName != "erp" {
+		t.Errorf("got %v, %v", chain, err)
 	}
 }
 

@@ -98,7 +98,7 @@ func (s *Server) existing(ctx context.Context, x *exchange, known pki.ACMEAccoun
 	if x.key, err = s.CA.ACMEKey(ctx, nil, known.Binding); err != nil {
 		return err
 	}
-	if err := s.entitled(x, route{}); err != nil {
+	if err := s.entitled(ctx, x, route{}); err != nil {
 		return err
 	}
 	x.showAccount(http.StatusOK)

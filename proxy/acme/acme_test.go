@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	smallstep "github.com/smallstep/certificates/acme"
+
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/internal/database/databasetest"
 	"github.com/tenantgate/tenantgate/pki"
@@ -168,6 +170,33 @@ func TestAnAccountMayAskForItsNamesOnly(t *testing.T) {
 		c.order(host)
 	}
 	h.refused(c.order(host), "rateLimited", record.Limited, 0)
+}
+
+func TestAnAccountBeginsOnlySoManyOrders(t *testing.T) {
+	h := build(t)
+	c := h.registered(nil)
+	err := h.pki.CA.ChangeACMEState(t.Context(), func(s *pki.ACMEState) error {
+		for range 100 { // all of which have ended
+			o := &smallstep.Order{AccountID: c.kid[strings.LastIndexByte(c.kid, '/')+1:], ExpiresAt: h.now().Add(time.Hour)}
+			if err := s.CreateOrder(t.Context(), o); err != nil {
+				return err
+			}
+			o.Status = smallstep.StatusInvalid
+			if err := s.UpdateOrder(t.Context(), o); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.refused(c.order(host), "rateLimited", record.Limited, 0)
+	h.jump(61 * time.Minute)
+	c.nonce = ""
+	if r := c.order(host); r.status != http.StatusCreated {
+		t.Errorf("after an hour: %d %s", r.status, r.body)
+	}
 }
 
 func TestARequestMustFitItsOrder(t *testing.T) {
@@ -365,6 +394,40 @@ func TestWhatCannotBeRecordedIsNotIssued(t *testing.T) {
 		t.Errorf("the order is %s", r.body)
 	}
 	if r := c.finalize(o, key, host); r.object.Status != "valid" || h.certificates() != 1 {
+		t.Errorf("got %s", r.body)
+	}
+}
+
+func TestRequestsAreCounted(t *testing.T) {
+	h := build(t)
+	c := h.registered(nil)
+	c.obtain(h.pki.Key(pki.P256))
+	c.order("other.example.com")
+	families, err := h.metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if family.GetName() == "tenantgate_enrolment_requests_total" && l.GetName() == "result" {
+					got[l.GetValue()] += m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	if got["issued"] != 1 || got["refused"] != 1 || got["served"] < 5 {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestTheCAsKeyTypesHold(t *testing.T) {
+	h := buildWith(t, databasetest.SQLite(t), func(o *pki.Options) { o.KeyTypes = []string{pki.P384} })
+	c := h.registered(nil)
+	o := c.ready(host)
+	h.refused(c.finalize(o, h.pki.Key(pki.P256), host), "badCSR", record.Malformed, 0)
+	if r := c.finalize(o, h.pki.Key(pki.P384), host); r.object.Status != "valid" {
 		t.Errorf("got %s", r.body)
 	}
 }

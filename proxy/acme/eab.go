@@ -38,7 +38,8 @@ func (s *Server) bound(ctx context.Context, x *exchange, b *binding) (pki.ACMEKe
 		Nonce         *string
 		JWK, Crit     json.RawMessage
 	}
-	if err := errors.Join(err1, err2, err3); err != nil || b.Header != nil || json.Unmarshal(protected, &header) != nil || header.JWK != nil || header.Crit != nil {
+	err := errors.Join(err1, err2, err3)
+	if err != nil || b.Header != nil || json.Unmarshal(protected, &header) != nil || header.JWK != nil || header.Crit != nil {
 		return pki.ACMEKey{}, malformed
 	}
 	mac, ok := macs[header.Alg]
@@ -91,7 +92,8 @@ func (s *Server) registrable(key *pki.ACMEKey) error {
 		return refuse("unauthorized", "another account has registered with this external account binding: each is good for one", hint).
 			because("key " + key.ID + " was used already, by account " + key.Account)
 	case !s.CA.Now().Before(key.Expires):
-		return refuse("unauthorized", "the external account binding has expired", hint).because("key " + key.ID + " expired at " + key.Expires.Format(time.RFC3339))
+		return refuse("unauthorized", "the external account binding has expired", hint).
+			because("key " + key.ID + " expired at " + key.Expires.Format(time.RFC3339))
 	}
 	return nil
 }

@@ -139,8 +139,8 @@ var (
 )
 
 // SignWithContext implements [acme.CertificateAuthority]. The names of the request were compared with those of the order by then.
-func (c *certifier) SignWithContext(ctx context.Context, csr *x509.CertificateRequest, _ provisioner.SignOptions, _ ...provisioner.SignOption) ([]*x509.Certificate, error) {
-	var chain []*x509.Certificate
+func (c *certifier) SignWithContext(ctx context.Context, csr *x509.CertificateRequest, _ provisioner.SignOptions, _ ...provisioner.SignOption) (
+	chain []*x509.Certificate, _ error) {
 	chain, c.err = c.sign(ctx, csr)
 	return chain, c.err
 }
@@ -156,10 +156,12 @@ func (c *certifier) sign(ctx context.Context, csr *x509.CertificateRequest) ([]*
 		return nil, err
 	}
 	if c.tx.ValidCertificates(x.key.Name) >= enrolment.MaxValid {
-		return nil, refuse("rateLimited", "the identity has as many valid certificates as callers may get by themselves", "use those, or have the operator revoke what is not used").
+		return nil, refuse("rateLimited", "the identity has as many valid certificates as callers may get by themselves",
+			"use those, or have the operator revoke what is not used").
 			because(fmt.Sprintf("identity %q has %d valid certificates", x.key.Name, enrolment.MaxValid))
 	}
-	issued, bound, err := enrolment.Issue(ctx, c.tx, s.CA, pki.IssueOptions{Profile: profile, Name: x.key.Name, PublicKey: csr.PublicKey, Lifetime: x.key.Lifetime})
+	issued, bound, err := enrolment.Issue(ctx, c.tx, s.CA,
+		pki.IssueOptions{Profile: profile, Name: x.key.Name, PublicKey: csr.PublicKey, Lifetime: x.key.Lifetime})
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/internal/database"
@@ -45,7 +46,7 @@ const host = "erp.example.com"
 
 // house is an enrolment listener with an ACME server and all that is behind it, and a caller's host that answers http-01.
 type house struct {
-	t        *testing.T
+	t        testing.TB
 	db       *sql.DB
 	sealer   *pkitest.Sealer
 	registry *identity.Registry
@@ -53,6 +54,7 @@ type house struct {
 	targets  acme.Targets
 	url      string // https://localhost:PORT
 	caller   *httptest.Server
+	metrics  *prometheus.Registry // of the node that was started last
 
 	mu      sync.Mutex // guards what follows
 	shift   time.Duration
@@ -63,9 +65,11 @@ type house struct {
 	asked   int                                           // how often the caller's host was
 }
 
-func build(t *testing.T) *house { return buildOn(t, databasetest.SQLite(t)) }
+func build(t testing.TB) *house { return buildOn(t, databasetest.SQLite(t)) }
 
-func buildOn(t *testing.T, url string) *house {
+func buildOn(t testing.TB, url string) *house { return buildWith(t, url, nil) }
+
+func buildWith(t testing.TB, url string, change func(*pki.Options)) *house {
 	t.Helper()
 	db, err := database.Open(t.Context(), url)
 	if err != nil {
@@ -82,7 +86,7 @@ func buildOn(t *testing.T, url string) *house {
 		}
 	}
 	h := &house{t: t, db: db.DB, sealer: new(pkitest.Sealer), hosts: map[string]string{host: "127.0.0.1"}, tokens: map[string]string{}}
-	h.pki = pkitest.With(t, pkitest.Options{DB: db.DB, Now: h.now})
+	h.pki = pkitest.With(t, pkitest.Options{DB: db.DB, Now: h.now, Change: change})
 	h.caller = httptest.NewServer(http.HandlerFunc(h.serveCaller))
 	t.Cleanup(h.caller.Close)
 	_, port, _ := net.SplitHostPort(h.caller.Listener.Addr().String())
@@ -103,11 +107,12 @@ func (h *house) node() (*identity.Registry, string) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	h.metrics = prometheus.NewRegistry()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	server := &enrolment.Server{Registry: registry, CA: h.pki.CA, Trust: h.pki.CA.Trust, Record: h.record,
+	server := &enrolment.Server{Registry: registry, CA: h.pki.CA, Trust: h.pki.CA.Trust, Record: h.record, Metrics: record.NewMetrics(h.metrics),
 		ACME: &acme.Server{Registry: registry, CA: h.pki.CA, Targets: h.targets}}
 	certificate := h.pki.Server("localhost")
 	serve := server.HTTP(func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate, nil })

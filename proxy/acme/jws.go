@@ -66,7 +66,8 @@ func algorithmOf(key crypto.PublicKey) string {
 
 func readBody(x *exchange) ([]byte, error) {
 	if kind, _, err := mime.ParseMediaType(x.Header.Get("Content-Type")); err != nil || kind != "application/jose+json" {
-		return nil, withStatus(refuse("malformed", "the body is not declared as a JWS", "send Content-Type: application/jose+json"), http.StatusUnsupportedMediaType)
+		return nil, withStatus(refuse("malformed", "the body is not declared as a JWS", "send Content-Type: application/jose+json"),
+			http.StatusUnsupportedMediaType)
 	}
 	body, err := io.ReadAll(io.LimitReader(x.Body, maxBody+1))
 	x.Access.BytesIn = int64(len(body))
@@ -144,7 +145,7 @@ func (s *Server) authenticate(ctx context.Context, x *exchange, body []byte, r r
 	if err != nil || x.account.ID == "" {
 		return err
 	}
-	return s.entitled(x, r)
+	return s.entitled(ctx, x, r)
 }
 
 // accountKey finds the account that a kid names. Whose host the kid names does not matter: the url has been compared, and a server may have several names.
@@ -207,7 +208,7 @@ func verify(signed *jose.JSONWebSignature, header *jose.Header, jwk *jose.JSONWe
 }
 
 // entitled says whether the account may do anything, as the registry's snapshot has it. What is issued is judged again in the transaction.
-func (s *Server) entitled(x *exchange, r route) error {
+func (s *Server) entitled(ctx context.Context, x *exchange, r route) error {
 	x.Access.Identity = x.key.Name
 	if x.account.Status != pki.ACMEValid || !x.key.Removed.IsZero() {
 		return isRemoved.because("account " + x.account.ID + " is deactivated, or its key " + x.key.ID + " was removed")
@@ -216,6 +217,12 @@ func (s *Server) entitled(x *exchange, r route) error {
 		return nil
 	}
 	holder, ok := s.Registry.Snapshot().Identity(x.key.Name)
+	if !ok { // another node may have added it a moment ago
+		if err := s.Registry.Refresh(ctx); err != nil {
+			return err
+		}
+		holder, ok = s.Registry.Snapshot().Identity(x.key.Name)
+	}
 	switch {
 	case !ok:
 		return isRemoved.because("identity \"" + x.key.Name + "\" is not there")

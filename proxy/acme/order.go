@@ -24,7 +24,8 @@ func (s *Server) newOrder(ctx context.Context, x *exchange) error {
 		return err
 	}
 	if q.NotBefore != "" || q.NotAfter != "" {
-		return refuse("malformed", "the validity of certificates is not the client's choice here", "leave notBefore and notAfter out; the operator sets the lifetime with the key")
+		return refuse("malformed", "the validity of certificates is not the client's choice here",
+			"leave notBefore and notAfter out; the operator sets the lifetime with the key")
 	}
 	hosts, err := allowedHosts(q.Identifiers, &x.key)
 	if err != nil {
@@ -35,14 +36,8 @@ func (s *Server) newOrder(ctx context.Context, x *exchange) error {
 		o.Identifiers = append(o.Identifiers, acme.Identifier{Type: acme.DNS, Value: host})
 	}
 	err = s.CA.ChangeACMEState(ctx, func(state *pki.ACMEState) error {
-		open, err := state.Orders(ctx, x.account.ID)
-		if err != nil {
+		if err := roomForOrder(ctx, state, x.account.ID, s.CA.Now()); err != nil {
 			return err
-		}
-		if len(open) >= maxOrders {
-			p := refuse("rateLimited", fmt.Sprintf("the account has %d orders that are open", len(open)), "finish those, or wait for an hour")
-			p.after = "600"
-			return p
 		}
 		return state.CreateOrder(ctx, o)
 	})
@@ -51,6 +46,25 @@ func (s *Server) newOrder(ctx context.Context, x *exchange) error {
 	}
 	x.showOrder(o, http.StatusCreated)
 	return nil
+}
+
+// roomForOrder refuses an account that has too many orders under way, or begins too many: each is kept for a while.
+func roomForOrder(ctx context.Context, state *pki.ACMEState, account string, now time.Time) error {
+	open, err := state.Orders(ctx, account)
+	if err != nil {
+		return err
+	}
+	begun, err := state.OrdersSince(ctx, account, now.Add(-time.Hour))
+	if err != nil {
+		return err
+	}
+	if len(open) < maxOrders && begun < maxOrdersAnHour {
+		return nil
+	}
+	p := refuse("rateLimited", fmt.Sprintf("the account has %d orders that are open, and has begun %d within an hour", len(open), begun),
+		"finish those, or wait for an hour")
+	p.after = "600"
+	return p
 }
 
 // allowedHosts reads what is asked for: DNS names that the key names, and nothing else. Letters are the same in either case.
@@ -63,7 +77,8 @@ func allowedHosts(asked []acme.Identifier, key *pki.ACMEKey) ([]string, error) {
 		host := strings.ToLower(one.Value)
 		switch {
 		case one.Type != acme.DNS:
-			return nil, refuse("unsupportedIdentifier", fmt.Sprintf("identifiers of type %.40q are not served", string(one.Type)), "ask for DNS names: type dns")
+			return nil, refuse("unsupportedIdentifier", fmt.Sprintf("identifiers of type %.40q are not served", string(one.Type)),
+				"ask for DNS names: type dns")
 		case strings.Contains(host, "*"):
 			return nil, refuse("rejectedIdentifier", fmt.Sprintf("%.255q is a wildcard, which no caller gets", host), "ask for single host names")
 		case pki.CheckHosts([]string{host}) != nil:

@@ -66,7 +66,8 @@ func reasonOf(code *int) (string, error) {
 
 // mayRevoke says whether the signer may revoke the certificate.
 func (s *Server) mayRevoke(ctx context.Context, x *exchange, cert *x509.Certificate, serial string) error {
-	foreign := refuse("unauthorized", "neither is the certificate this account's, nor is the request signed by its key", "sign with the account that got it, or with its own key")
+	foreign := refuse("unauthorized", "neither is the certificate this account's, nor is the request signed by its key",
+		"sign with the account that got it, or with its own key")
 	if x.account.ID == "" {
 		own, err1 := pki.KeyFingerprint(cert.PublicKey)
 		signer, err2 := pki.KeyFingerprint(x.message.jwk.Key)

@@ -27,6 +27,7 @@ const (
 	maxOfAccount    = 4                // of them, of one account
 	maxOfNetwork    = 8                // and for one address that asks
 	maxOrders       = 20               // orders of one account that are open
+	maxOrdersAnHour = 100              // that one account begins
 	orderLife       = time.Hour        // of an order and what is proved for it
 	forgettingPause = 10 * time.Minute
 )

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -128,9 +129,7 @@ func (l *look) dial(ctx context.Context, _, hostPort string) (net.Conn, error) {
 func (l *look) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	resolve := l.targets.Resolve
 	if resolve == nil {
-		resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", host+".")
-		} // no search list
+		resolve = lookup
 	}
 	found, err := resolve(ctx, host)
 	if err != nil {
@@ -147,6 +146,14 @@ func (l *look) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 		return nil, l.refused
 	}
 	return good, nil
+}
+
+// lookup asks the system's resolver, and leaves its search list to names without a dot, which are nothing without one.
+func lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	if strings.Contains(host, ".") {
+		host += "."
+	}
+	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 }
 
 // Get fetches the answer to http-01. It follows a redirect to the same host alone, on the ports of the two challenges; a certificate there is not judged

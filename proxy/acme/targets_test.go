@@ -129,12 +129,12 @@ func TestRedirectsStayWithTheHost(t *testing.T) {
 		{"to the same host", own + "/.well-known/acme-challenge/%s?moved", "valid"},
 		{"without the port", "http://" + host + "/.well-known/acme-challenge/%s?moved", "valid"},
 		{"to a file", "file:///etc/passwd?%s", "invalid"},
-		{"to another host", "http://other.example.com/.well-known/acme-challenge/%s", "invalid"},
-		{"to an address", fmt.Sprintf("http://127.0.0.1:%d", h.targets.HTTPPort) + "/.well-known/acme-challenge/%s", "invalid"},
+		{"to another host", "http://other.example.com/.well-known/acme-challenge/%s?moved", "invalid"},
+		{"to an address", fmt.Sprintf("http://127.0.0.1:%d", h.targets.HTTPPort) + "/.well-known/acme-challenge/%s?moved", "invalid"},
 		{"to metadata", "http://169.254.169.254/latest/%s", "invalid"},
-		{"to another port", strings.Replace(other.URL, "127.0.0.1", host, 1) + "/.well-known/acme-challenge/%s", "invalid"},
+		{"to another port", strings.Replace(other.URL, "127.0.0.1", host, 1) + "/.well-known/acme-challenge/%s?moved", "invalid"},
 		{"to another scheme", "gopher://" + host + "/%s", "invalid"},
-		{"with a password", "http://a:b@" + host + "/.well-known/acme-challenge/%s", "invalid"},
+		{"with a password", "http://a:b@" + host + "/.well-known/acme-challenge/%s?moved", "invalid"},
 		{"round and round", own + "/.well-known/acme-challenge/%s", "invalid"},
 	} {
 		t.Run(one.name, func(t *testing.T) {

@@ -99,6 +99,7 @@ func (h *house) server(actor func(*http.Request) (string, error)) *admin.Server 
 		},
 		Metrics:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "tenantgate_up 1\n") }),
 		Enrolment: func() string { return "https://enrol.test:8444" },
+		ACME:      func() string { return "https://enrol.test:8444/acme/directory" },
 	}
 }
 

@@ -13,7 +13,7 @@ const (
 )
 
 func enrolments() *prometheus.CounterVec {
-	return counter("enrolment_requests_total", "Requests of callers for certificates, by act (enroll, renew, roots) and result.", "act", "result")
+	return counter("enrolment_requests_total", "Requests of callers for certificates, by act (enroll, renew, roots, acme, other) and result.", "act", "result")
 }
 
 // Enrolment counts one request to the enrolment listener: act is a word of a fixed set, result one of the constants above.
