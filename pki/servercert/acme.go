@@ -46,6 +46,8 @@ type ACMEOptions struct {
 	Storage pki.Storage
 	// Shared says that other nodes use the storage: each answers challenges of all.
 	Shared bool
+	// Pause is the least time between two orders of one certificate that succeed; 0 means 30 s.
+	Pause time.Duration
 	// Stapler attaches OCSP answers; nil attaches none.
 	Stapler *Stapler
 	// Logger gets what happens; nil discards it.
@@ -61,6 +63,7 @@ type ACME struct {
 	challenges *challenges
 	stop       context.CancelFunc
 	running    sync.WaitGroup
+	closing    sync.Once
 	kick       chan struct{} // Look
 
 	serving atomic.Pointer[map[string]*tls.Certificate] // by name, with OCSP answers
@@ -86,6 +89,9 @@ func OpenACME(ctx context.Context, o ACMEOptions) (*ACME, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Pause <= 0 {
+		o.Pause = 30 * time.Second
+	}
 	if !o.AgreeTerms {
 		return nil, errors.New("the terms of the ACME server's operator are not agreed to")
 	}
@@ -104,7 +110,7 @@ func OpenACME(ctx context.Context, o ACMEOptions) (*ACME, error) {
 	a.issuer.challenges = a.challenges
 	a.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return a.config, nil },
-		RenewCheckInterval: never, OCSPCheckInterval: never,
+		RenewCheckInterval: idle, OCSPCheckInterval: idle,
 		Logger: pki.ZapLogger(o.Logger),
 	})
 	config := settings(storage, o.Logger, a.issuer)
@@ -135,12 +141,15 @@ func OpenACME(ctx context.Context, o ACMEOptions) (*ACME, error) {
 
 var keyTypes = map[string]certmagic.KeyType{"": certmagic.P256, pki.P256: certmagic.P256, pki.P384: certmagic.P384, pki.RSA2048: certmagic.RSA2048, pki.RSA4096: certmagic.RSA4096}
 
-// Close ends what is under way and everything in the background. What is held is served on. The storage stays open.
+// Close ends what is under way and everything in the background. What is held is served on. The storage stays open. Closing again does nothing.
 func (a *ACME) Close() {
-	a.stop()
-	a.running.Wait()
-	a.cache.Stop()
-	a.issuer.http.CloseIdleConnections()
+	a.closing.Do(func() {
+		a.stop()
+		a.running.Wait()
+		a.issuer.storage.release()
+		a.cache.Stop()
+		a.issuer.http.CloseIdleConnections()
+	})
 }
 
 // Look has certificates that are missing or due ordered now, whatever the pause that was kept. It does not wait for them.

@@ -23,9 +23,6 @@ var (
 	refusedPauses     = []time.Duration{2 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour, 3 * time.Hour, 6 * time.Hour}
 )
 
-// leastPause is the least time between two orders of one certificate that succeed.
-const leastPause = 30 * time.Second
-
 // keep has certificates ordered when they are missing or due, until life ends. Names come one after the other.
 func (a *ACME) keep(life context.Context) {
 	hurry := false
@@ -112,19 +109,21 @@ func (a *ACME) load(ctx context.Context, name string) (*tls.Certificate, error) 
 	return &c, nil
 }
 
-// obtain returns a certificate that is not due: one that another node has stored meanwhile, or a new one. certmagic's lock in the storage has one node
-// order it.
+// obtain returns a certificate that is not due: one that another node has stored meanwhile, or a new one. A lock in the storage has one node order it.
 func (a *ACME) obtain(ctx context.Context, name string) (*tls.Certificate, error) {
+	lock := "certificate " + name
+	if err := a.issuer.storage.Lock(ctx, lock); err != nil {
+		return nil, fmt.Errorf("waiting for other nodes: %w", err)
+	}
+	defer a.issuer.storage.Unlock(context.WithoutCancel(ctx), lock) // else its lease ends
 	stored, err := a.load(ctx, name)
 	switch {
-	case errors.Is(err, errNone):
-		err = a.config.ObtainCertSync(ctx, name)
-	case errors.Is(err, errUnusable): // a node died between its parts, say
-		err = a.config.RenewCertSync(ctx, name, true)
 	case err == nil && time.Now().Before(dueAt(stored)):
 		return stored, nil
-	case err == nil:
-		err = a.config.RenewCertSync(ctx, name, false)
+	case errors.Is(err, errNone):
+		err = a.config.ObtainCertSync(ctx, name)
+	case err == nil, errors.Is(err, errUnusable): // the latter when a node died between its parts, say
+		err = a.config.RenewCertSync(ctx, name, true)
 	}
 	if err != nil {
 		return nil, err
@@ -143,7 +142,7 @@ func (a *ACME) obtained(name string, c *tls.Certificate) time.Time {
 	w.bare, w.failures = c, 0
 	w.clear()
 	// A server that issues what is due at once, with a life of seconds or long past, is not asked without end.
-	next := time.Now().Add(max(leastPause, c.Leaf.NotAfter.Sub(c.Leaf.NotBefore)/12))
+	next := time.Now().Add(max(a.options.Pause, c.Leaf.NotAfter.Sub(c.Leaf.NotBefore)/12))
 	w.next = next
 	a.mu.Unlock()
 	a.publish()

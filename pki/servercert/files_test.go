@@ -225,7 +225,7 @@ func TestFilesThatCannotBeServedAreRefusedAtTheStart(t *testing.T) {
 	_, otherKey, _ := ca.pair("gate.example.com")
 	p.write("cert.pem", cert)
 	for want, o := range map[string]servercert.FilesOptions{
-		"belongs to none":                                      {Pairs: p.pair(), Names: []string{"gate.example.com"}},
+		"belongs to none": {Pairs: p.pair(), Names: []string{"gate.example.com"}},
 		"is for gate.example.com, which is none of other.test": {Pairs: []servercert.FilePair{{Certificate: p.path("cert.pem"), Key: p.path("good.pem")}}, Names: []string{"other.test"}},
 		"no certificate in the files covers other.test": {Pairs: []servercert.FilePair{{Certificate: p.path("cert.pem"), Key: p.path("good.pem")}},
 			Names: []string{"gate.example.com", "other.test"}},

@@ -112,7 +112,9 @@ func TestACertificateThatWasNotOrderedIsNeverServed(t *testing.T) {
 		{"a CA", own(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }, "gate.example.com"), "that of a CA"},
 		{"rubbish", func(*x509.CertificateRequest) []byte { return []byte("-----BEGIN CERTIFICATE-----\nrubbish") }, "gave none"},
 		{"nothing", func(*x509.CertificateRequest) []byte { return nil }, "gave none"},
-		{"a private key", func(*x509.CertificateRequest) []byte { return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")}) }, "gave none"},
+		{"a private key", func(*x509.CertificateRequest) []byte {
+			return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")})
+		}, "gave none"},
 		{"eleven certificates", func(csr *x509.CertificateRequest) []byte {
 			all := []*x509.Certificate{ca.issue(csr.PublicKey, nil, "gate.example.com")}
 			for range 10 {
