@@ -40,6 +40,33 @@ type callerSource struct {
 	stapler           *servercert.Stapler
 }
 
+// checkCallerSource looks at the files that the source needs.
+func checkCallerSource(cfg *Config) error {
+	c := &cfg.ServerCertificate
+	if c.Source == sourceInternal {
+		return nil
+	}
+	roots, err := readRoots("server_certificate.roots", c.Roots)
+	if err != nil {
+		return err
+	}
+	if c.Source == sourceFiles {
+		return filesProblem(servercert.CheckFiles(servercert.FilesOptions{Pairs: pairs(c.Files), Names: cfg.callerNames(), Roots: roots}))
+	}
+	if _, err := readEABKey(c.ACME.EABHMACFile); err != nil {
+		return err
+	}
+	_, err = readRoots("server_certificate.acme.trusted_roots", c.ACME.TrustedRoots)
+	return err
+}
+
+func filesProblem(err error) error {
+	if err == nil {
+		return nil
+	}
+	return hinted(fmt.Errorf("server_certificate.files: %w", err), "docs/server-certificates.md says what the files must hold")
+}
+
 // openCallerSource opens what the configuration asks for.
 func (n *node) openCallerSource(ctx context.Context, cfg *Config) (_ *callerSource, err error) {
 	c := &cfg.ServerCertificate
@@ -62,7 +89,7 @@ func (n *node) openCallerSource(ctx context.Context, cfg *Config) (_ *callerSour
 	if c.Source == sourceFiles {
 		files, err := servercert.OpenFiles(servercert.FilesOptions{Pairs: pairs(c.Files), Names: cfg.callerNames(), Roots: s.roots, Stapler: s.stapler, Logger: n.log})
 		if err != nil {
-			return nil, hinted(fmt.Errorf("server_certificate.files: %w", err), "docs/server-certificates.md says what the files must hold")
+			return nil, filesProblem(err)
 		}
 		s.certificateSource = files
 		return s, nil

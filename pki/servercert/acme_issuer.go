@@ -32,6 +32,9 @@ type issuer struct {
 
 var _ certmagic.Issuer = (*issuer)(nil)
 
+// errNotUsed says that the ACME server has issued something else than what was ordered.
+var errNotUsed = errors.New("the ACME server's certificate is not used")
+
 var notInKeys = regexp.MustCompile(`[^a-z0-9.-]+`)
 
 // issuerKey names a directory in the storage: readable, and different for different addresses and profiles.
@@ -75,9 +78,9 @@ func (i *issuer) Issue(ctx context.Context, csr *x509.CertificateRequest) (*cert
 		refused = append(refused, err)
 	}
 	if len(refused) == 0 {
-		return nil, errors.New("the ACME server issued no certificate")
+		refused = append(refused, errors.New("there is none"))
 	}
-	return nil, fmt.Errorf("the ACME server's certificate is not used: %w", errors.Join(refused...))
+	return nil, fmt.Errorf("%w: %w", errNotUsed, errors.Join(refused...))
 }
 
 // order gets the certificate, with a new account if the server has forgotten the one that is stored.

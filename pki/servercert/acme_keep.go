@@ -3,6 +3,7 @@ package servercert
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,11 +17,12 @@ import (
 	"github.com/tenantgate/tenantgate/pki"
 )
 
-// Pauses after attempts that failed. A server that cannot be reached is asked again soon; one that has said no counts attempts: Let's Encrypt allows five
-// failed validations of a name in an hour.
+// Pauses after attempts that failed. A server that cannot be reached is asked again soon; one that has said no, or has issued what is not used, counts
+// attempts: Let's Encrypt allows five failed validations of a name in an hour, and five certificates of one name in a week.
 var (
-	unreachablePauses = []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute}
-	refusedPauses     = []time.Duration{2 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour, 3 * time.Hour, 6 * time.Hour}
+	unreachablePauses = []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute,
+		10 * time.Minute, 30 * time.Minute, time.Hour}
+	refusedPauses = []time.Duration{2 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour, 3 * time.Hour, 6 * time.Hour}
 )
 
 // keep has certificates ordered when they are missing or due, until life ends. Names come one after the other.
@@ -103,8 +105,16 @@ func (a *ACME) load(ctx context.Context, name string) (*tls.Certificate, error) 
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnusable, err)
 	}
-	if !covers(c.Leaf, name) {
-		return nil, fmt.Errorf("%w: it is for %s", errUnusable, describe(c.Leaf))
+	var certs []*x509.Certificate
+	for _, der := range c.Certificate {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errUnusable, err)
+		}
+		certs = append(certs, cert)
+	}
+	if _, _, err := (&judgement{names: []string{name}, roots: a.options.Roots, now: time.Now()}).judge(certs, c.Leaf.PublicKey); err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnusable, err)
 	}
 	return &c, nil
 }
@@ -132,7 +142,10 @@ func (a *ACME) obtain(ctx context.Context, name string) (*tls.Certificate, error
 	if err == nil {
 		err = timely(got.Leaf, time.Now())
 	}
-	return got, err
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNotUsed, err)
+	}
+	return got, nil
 }
 
 // obtained puts a new certificate in place, and says when to come again.
@@ -158,7 +171,7 @@ func (a *ACME) obtained(name string, c *tls.Certificate) time.Time {
 func (a *ACME) failed(name string, err error) time.Time {
 	pauses := unreachablePauses
 	var problem acme.Problem
-	if errors.As(err, &problem) {
+	if errors.As(err, &problem) || errors.Is(err, errNotUsed) {
 		pauses = refusedPauses
 	}
 	a.mu.Lock()
