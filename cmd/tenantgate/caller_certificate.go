@@ -64,7 +64,8 @@ func filesProblem(err error) error {
 	if err == nil {
 		return nil
 	}
-	return hinted(fmt.Errorf("server_certificate.files: %w", err), "docs/server-certificates.md says what the files must hold")
+	return hinted(fmt.Errorf("server_certificate.files: %w", err),
+		"if it is for some of server_names only, list those in server_certificate.names; docs/server-certificates.md says what the files must hold")
 }
 
 // openCallerSource opens what the configuration asks for.

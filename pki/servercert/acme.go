@@ -76,6 +76,7 @@ type ACME struct {
 type ordered struct {
 	bare     *tls.Certificate // nil while there is none
 	failures int              // in a row
+	advice   advice           // of the ACME server
 	trouble
 }
 

@@ -54,18 +54,7 @@ func (i *issuer) prefix() string { return "acme/" + issuerKey(i.Directory, "") }
 
 // Issue implements [certmagic.Issuer]: it orders a certificate, answers the challenges, and looks at what comes. certmagic stores what it returns.
 func (i *issuer) Issue(ctx context.Context, csr *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
-	solvers := make(map[string]acmez.Solver)
-	for _, kind := range i.Challenges {
-		solvers[kind] = i.challenges
-	}
-	client := &acmez.Client{
-		Client: &acme.Client{
-			Directory: i.Directory, UserAgent: "tenantgate", HTTPClient: i.http, Logger: i.logger,
-			PollInterval: time.Second, PollTimeout: attemptTimeout,
-		},
-		ChallengeSolvers: solvers,
-	}
-	chains, err := i.order(ctx, client, csr)
+	chains, err := i.order(ctx, i.client(), csr)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +70,21 @@ func (i *issuer) Issue(ctx context.Context, csr *x509.CertificateRequest) (*cert
 		refused = append(refused, errors.New("there is none"))
 	}
 	return nil, fmt.Errorf("%w: %w", errNotUsed, errors.Join(refused...))
+}
+
+// client makes a client for one attempt.
+func (i *issuer) client() *acmez.Client {
+	solvers := make(map[string]acmez.Solver)
+	for _, kind := range i.Challenges {
+		solvers[kind] = i.challenges
+	}
+	return &acmez.Client{
+		Client: &acme.Client{
+			Directory: i.Directory, UserAgent: "tenantgate", HTTPClient: i.http, Logger: i.logger,
+			PollInterval: time.Second, PollTimeout: attemptTimeout,
+		},
+		ChallengeSolvers: solvers,
+	}
 }
 
 // order gets the certificate, with a new account if the server has forgotten the one that is stored.

@@ -34,8 +34,10 @@ func (a *ACME) keep(life context.Context) {
 			if life.Err() != nil {
 				return
 			}
-			if at := a.tend(life, name, hurry); at.Before(next) {
-				next = at
+			for _, at := range []time.Time{a.heed(life, name), a.tend(life, name, hurry)} {
+				if at.Before(next) {
+					next = at
+				}
 			}
 		}
 		hurry = false
@@ -57,17 +59,21 @@ func (a *ACME) tend(life context.Context, name string, hurry bool) time.Time {
 	a.mu.Lock()
 	w := a.names[name]
 	held, next := w.bare, w.next
+	var due time.Time
+	if held != nil {
+		due = w.dueAt()
+	}
 	a.mu.Unlock()
 	now := time.Now()
-	if held != nil && now.Before(dueAt(held)) {
-		return dueAt(held)
+	if held != nil && now.Before(due) {
+		return due
 	}
 	if !hurry && now.Before(next) {
 		return next
 	}
 	ctx, cancel := context.WithTimeout(life, attemptTimeout)
 	defer cancel()
-	got, err := a.obtain(ctx, name)
+	got, err := a.obtain(ctx, name, held)
 	if life.Err() != nil {
 		return now // closing: what became of it does not matter
 	}
@@ -119,8 +125,9 @@ func (a *ACME) load(ctx context.Context, name string) (*tls.Certificate, error) 
 	return &c, nil
 }
 
-// obtain returns a certificate that is not due: one that another node has stored meanwhile, or a new one. A lock in the storage has one node order it.
-func (a *ACME) obtain(ctx context.Context, name string) (*tls.Certificate, error) {
+// obtain returns another certificate than the one that is held: one that another node has stored meanwhile, or a new one. A lock in the storage has one
+// node order it.
+func (a *ACME) obtain(ctx context.Context, name string, held *tls.Certificate) (*tls.Certificate, error) {
 	lock := "certificate " + name
 	if err := a.issuer.storage.Lock(ctx, lock); err != nil {
 		return nil, fmt.Errorf("waiting for other nodes: %w", err)
@@ -128,7 +135,7 @@ func (a *ACME) obtain(ctx context.Context, name string) (*tls.Certificate, error
 	defer a.issuer.storage.Unlock(context.WithoutCancel(ctx), lock) // else its lease ends
 	stored, err := a.load(ctx, name)
 	switch {
-	case err == nil && time.Now().Before(dueAt(stored)):
+	case err == nil && time.Now().Before(dueAt(stored)) && (held == nil || !stored.Leaf.Equal(held.Leaf)):
 		return stored, nil
 	case errors.Is(err, errNone):
 		err = a.config.ObtainCertSync(ctx, name)

@@ -26,6 +26,7 @@ type server struct {
 	*httptest.Server
 	chain    func(*x509.CertificateRequest) []byte             // what it issues
 	instead  func(w http.ResponseWriter, r *http.Request) bool // answers a request in its place
+	advises  bool                                              // on renewal, by instead
 	requests atomic.Int64
 	issued   []byte
 }
@@ -60,7 +61,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		"authorizations": []string{s.URL + "/authorization"}, "finalize": s.URL + "/finalize"}
 	switch r.URL.Path {
 	case "/directory":
-		answer(200, "", map[string]any{"newNonce": s.URL + "/nonce", "newAccount": s.URL + "/account", "newOrder": s.URL + "/order"})
+		directory := map[string]any{"newNonce": s.URL + "/nonce", "newAccount": s.URL + "/account", "newOrder": s.URL + "/order"}
+		if s.advises {
+			directory["renewalInfo"] = s.URL + "/advice"
+		}
+		answer(200, "", directory)
 	case "/account":
 		answer(201, "/account/1", map[string]any{"status": "valid"})
 	case "/order":
