@@ -99,11 +99,7 @@ func OpenACME(ctx context.Context, o ACMEOptions) (*ACME, error) {
 	if o.Directory == "" || len(o.Names) == 0 || len(o.Challenges) == 0 || o.Storage == nil {
 		return nil, errors.New("an ACME source needs a directory, names, challenges and a storage")
 	}
-	names := make([]string, len(o.Names))
-	for i, name := range o.Names {
-		names[i] = pki.NormalServerName(name)
-	}
-	o.Names = names
+	o.Names = normal(o.Names)
 	a := &ACME{options: o, kick: make(chan struct{}, 1), names: make(map[string]*ordered)}
 	storage := newLeased(o.Storage, o.Logger)
 	a.issuer = &issuer{ACMEOptions: &a.options, storage: storage, http: newHTTPClient(o.TrustedRoots), logger: o.Logger.With("component", "acme")}

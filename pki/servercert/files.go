@@ -81,11 +81,7 @@ func readFiles(o FilesOptions) (*Files, error) {
 	if o.Interval <= 0 {
 		o.Interval = 2 * time.Second
 	}
-	names := make([]string, len(o.Names))
-	for i, name := range o.Names {
-		names[i] = pki.NormalServerName(name)
-	}
-	o.Names = names
+	o.Names = normal(o.Names)
 	f := &Files{options: o}
 	for _, pair := range o.Pairs {
 		w := &watched{FilePair: pair}

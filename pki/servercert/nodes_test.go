@@ -24,12 +24,12 @@ import (
 func TestNodesShareAccountCertificateAndChallenges(t *testing.T) {
 	databasetest.Each(t, func(t *testing.T, create func(testing.TB) string) {
 		db := pkitest.OpenDatabase(t, create(t))
-		var a, b atomic.Pointer[node]
+		var a, b current
 		var asked, both atomic.Int64
 		port := answering(t, func(l net.Listener) {
 			config := &tls.Config{NextProtos: []string{servercert.ALPN}, GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 				asked.Add(1)
-				one, other := a.Load().Challenge(h), b.Load().Challenge(h)
+				one, other := a.challenge(h), b.challenge(h)
 				if one != nil && other != nil {
 					both.Add(1)
 				}
@@ -102,11 +102,12 @@ func isSealed(t *testing.T, db *sql.DB) {
 
 // A restart needs no ACME server, and neither do two parts of a certificate that do not fit, once there is one again.
 func TestARestartServesWhatIsStored(t *testing.T) {
-	var n *node
-	pebble := outside.StartPebble(t, outside.PebbleOptions{HTTPPort: answering(t, byHTTP(func() *node { return n })), TLSPort: 1})
+	var asked current
+	pebble := outside.StartPebble(t, outside.PebbleOptions{HTTPPort: answering(t, byHTTP(&asked)), TLSPort: 1})
 	env := pkitest.New(t)
 	o := servercert.ACMEOptions{Names: []string{"gate.example.com"}, Directory: pebble.Directory, Challenges: []string{servercert.HTTP01}, TrustedRoots: pool(t, pebble.CA)}
-	n = open(t, env, o)
+	n := open(t, env, o)
+	asked.Store(n)
 	eventually(t, "a certificate", n.has("gate.example.com"))
 	n.Close()
 	again := open(t, env, o)
@@ -133,6 +134,7 @@ func TestARestartServesWhatIsStored(t *testing.T) {
 		}
 	}
 	n = open(t, env, o)
+	asked.Store(n)
 	eventually(t, "a certificate in the place of one whose key is another's", n.has("gate.example.com"))
 	if pebble.Issued() != 2 {
 		t.Errorf("%d certificates issued", pebble.Issued())
@@ -141,12 +143,13 @@ func TestARestartServesWhatIsStored(t *testing.T) {
 
 // The ACME server is down when the first certificate is wanted. It is asked again, and believed when it is there.
 func TestAnACMEServerThatComesLateIsFound(t *testing.T) {
-	var n *node
-	port := answering(t, byHTTP(func() *node { return n }))
+	var asked current
+	port := answering(t, byHTTP(&asked))
 	first := outside.StartPebble(t, outside.PebbleOptions{HTTPPort: port, TLSPort: 1})
 	first.Stop()
-	n = open(t, pkitest.New(t), servercert.ACMEOptions{Names: []string{"gate.example.com"}, Directory: first.Directory, Challenges: []string{servercert.HTTP01},
+	n := open(t, pkitest.New(t), servercert.ACMEOptions{Names: []string{"gate.example.com"}, Directory: first.Directory, Challenges: []string{servercert.HTTP01},
 		TrustedRoots: pool(t, first.CA)})
+	asked.Store(n)
 	eventually(t, "a problem", func() bool { return strings.Contains(n.States()[0].Problem, "connection refused") })
 	if s := n.States()[0]; time.Until(s.Next) > time.Minute {
 		t.Errorf("it is tried again only at %s", s.Next)
@@ -160,8 +163,8 @@ func TestAnACMEServerThatComesLateIsFound(t *testing.T) {
 
 func TestAnAccountIsBoundToAnExternalOne(t *testing.T) {
 	key := bytes.Repeat([]byte("k"), 32)
-	var n *node
-	pebble := outside.StartPebble(t, outside.PebbleOptions{HTTPPort: answering(t, byHTTP(func() *node { return n })), TLSPort: 1,
+	var asked current
+	pebble := outside.StartPebble(t, outside.PebbleOptions{HTTPPort: answering(t, byHTTP(&asked)), TLSPort: 1,
 		EAB: map[string]string{"kid-1": base64.RawURLEncoding.EncodeToString(key)}})
 	o := servercert.ACMEOptions{Names: []string{"gate.example.com"}, Directory: pebble.Directory, Challenges: []string{servercert.HTTP01},
 		TrustedRoots: pool(t, pebble.CA), EABKeyID: "kid-1", EABKey: []byte("another key of thirty-two octets")}
@@ -171,7 +174,8 @@ func TestAnAccountIsBoundToAnExternalOne(t *testing.T) {
 		t.Error("the key is in the log")
 	}
 	o.EABKey = key
-	n = open(t, pkitest.New(t), o)
+	n := open(t, pkitest.New(t), o)
+	asked.Store(n)
 	eventually(t, "a certificate", n.has("gate.example.com"))
 }
 
