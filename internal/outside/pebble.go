@@ -91,7 +91,7 @@ func StartPebble(t testing.TB, o PebbleOptions) *Pebble {
 	p.cmd = exec.Command(program, "-config", configFile, "-dnsserver", resolver)
 	p.cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", fmt.Sprintf("PEBBLE_WFE_NONCEREJECT=%d", o.NonceReject), "PEBBLE_AUTHZREUSE=0")
 	p.run(p.cmd)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		res, err := p.client.Get(p.Directory)
 		if err == nil {
 			res.Body.Close()
