@@ -88,7 +88,9 @@ func (n *node) openCallerSource(ctx context.Context, cfg *Config) (_ *callerSour
 		}
 	}()
 	if c.Source == sourceFiles {
-		files, err := servercert.OpenFiles(servercert.FilesOptions{Pairs: pairs(c.Files), Names: cfg.callerNames(), Roots: s.roots, Stapler: s.stapler, Logger: n.log})
+		files, err := servercert.OpenFiles(servercert.FilesOptions{
+			Pairs: pairs(c.Files), Names: cfg.callerNames(), Roots: s.roots, Stapler: s.stapler, Logger: n.log,
+		})
 		if err != nil {
 			return nil, filesProblem(err)
 		}
@@ -155,7 +157,8 @@ func readEABKey(path string) ([]byte, error) {
 	}
 	key, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(string(text)), "="))
 	if err != nil || len(key) < 16 { // the error would quote what it read
-		return nil, hinted(fmt.Errorf("server_certificate.acme.eab_hmac_file: %s holds no HMAC key in base64url", path), "copy it as the CA shows it, and nothing else")
+		return nil, hinted(fmt.Errorf("server_certificate.acme.eab_hmac_file: %s holds no HMAC key in base64url", path),
+			"copy it as the CA shows it, and nothing else")
 	}
 	return key, nil
 }

@@ -55,7 +55,8 @@ func makePublic(t *testing.T, dir string) {
 	fixture(t, dir, "public/root.pem", pki.EncodeCertificates(root))
 	serials := ""
 	for name, host := range map[string]string{"a": "localhost", "b": "localhost", "other": "other.example.org"} {
-		leaf, key := sign(&x509.Certificate{DNSNames: []string{host}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, inter, interKey)
+		leaf, key := sign(&x509.Certificate{DNSNames: []string{host}, KeyUsage: x509.KeyUsageDigitalSignature,
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, inter, interKey)
 		encoded, err := pki.EncodePrivateKey(key)
 		if err != nil {
 			t.Fatal(err)

@@ -33,7 +33,8 @@ type ACMEOptions struct {
 	Challenges []string
 	// Profile is one of the certificate profiles that the directory names; "" is the server's default.
 	Profile string
-	// EABKeyID and EABKey bind the account to one that exists outside of ACME (RFC 8555 section 7.3.4); "" binds it to none. The key is a secret and is never logged.
+	// EABKeyID and EABKey bind the account to one that exists outside of ACME (RFC 8555 section 7.3.4); "" binds it to none. The key is a secret and is
+	// never logged.
 	EABKeyID string
 	EABKey   []byte
 	// TrustedRoots verify the ACME server itself; nil is the system's.
@@ -136,7 +137,9 @@ func OpenACME(ctx context.Context, o ACMEOptions) (*ACME, error) {
 	return a, nil
 }
 
-var keyTypes = map[string]certmagic.KeyType{"": certmagic.P256, pki.P256: certmagic.P256, pki.P384: certmagic.P384, pki.RSA2048: certmagic.RSA2048, pki.RSA4096: certmagic.RSA4096}
+var keyTypes = map[string]certmagic.KeyType{
+	"": certmagic.P256, pki.P256: certmagic.P256, pki.P384: certmagic.P384, pki.RSA2048: certmagic.RSA2048, pki.RSA4096: certmagic.RSA4096,
+}
 
 // Close ends what is under way and everything in the background. What is held is served on. The storage stays open. Closing again does nothing.
 func (a *ACME) Close() {

@@ -38,7 +38,8 @@ func TestTheACMEServersAdviceBringsARenewalForward(t *testing.T) {
 		fmt.Fprintf(w, `{"suggestedWindow": {"start": %q, "end": %q}}`, start.Format(time.RFC3339), start.Add(30*time.Minute).Format(time.RFC3339))
 		return true
 	}
-	n := open(t, pkitest.New(t), servercert.ACMEOptions{Names: []string{"gate.example.com"}, Directory: s.URL + "/directory", Challenges: []string{servercert.HTTP01},
+	n := open(t, pkitest.New(t), servercert.ACMEOptions{Names: []string{"gate.example.com"}, Directory: s.URL + "/directory",
+		Challenges:   []string{servercert.HTTP01},
 		TrustedRoots: s.roots()})
 	eventually(t, "a certificate", n.has("gate.example.com"))
 	first := n.Certificate("gate.example.com", &tls.ClientHelloInfo{}).Leaf

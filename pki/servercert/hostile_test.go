@@ -135,7 +135,8 @@ func TestACertificateThatWasNotOrderedIsNeverServed(t *testing.T) {
 			n := openAt(t, env, s)
 			eventually(t, "a refusal", func() bool { return strings.Contains(n.log.String(), "the ACME server gave none") })
 			state := n.States()[0]
-			if n.Certificate("gate.example.com", &tls.ClientHelloInfo{}) != nil || state.Problem == "" || state.Next.Before(time.Now().Add(time.Minute)) || !strings.Contains(n.log.String(), c.want) {
+			if n.Certificate("gate.example.com", &tls.ClientHelloInfo{}) != nil || state.Problem == "" || state.Next.Before(time.Now().Add(time.Minute)) ||
+				!strings.Contains(n.log.String(), c.want) {
 				t.Errorf("state %+v, want %q", state, c.want)
 			}
 			var stored int
@@ -223,7 +224,8 @@ func TestAnACMEServerThatMisbehavesCostsLittle(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := newServer(t)
 			s.instead = c.instead(s)
-			o := servercert.ACMEOptions{Names: []string{"gate.example.com"}, Directory: s.URL + "/directory", Challenges: []string{servercert.HTTP01}, TrustedRoots: s.roots()}
+			o := servercert.ACMEOptions{Names: []string{"gate.example.com"}, Directory: s.URL + "/directory", Challenges: []string{servercert.HTTP01},
+				TrustedRoots: s.roots()}
 			if c.name == "other server" {
 				o.TrustedRoots = x509.NewCertPool()
 			}

@@ -130,7 +130,8 @@ func TestARestartServesWhatIsStored(t *testing.T) {
 	var asked current
 	pebble := outside.StartPebble(t, outside.PebbleOptions{HTTPPort: answering(t, byHTTP(&asked)), TLSPort: 1})
 	env := pkitest.New(t)
-	o := servercert.ACMEOptions{Names: []string{"gate.example.com"}, Directory: pebble.Directory, Challenges: []string{servercert.HTTP01}, TrustedRoots: pool(t, pebble.CA)}
+	o := servercert.ACMEOptions{Names: []string{"gate.example.com"}, Directory: pebble.Directory, Challenges: []string{servercert.HTTP01},
+		TrustedRoots: pool(t, pebble.CA)}
 	n := open(t, env, o)
 	asked.Store(n)
 	eventually(t, "a certificate", n.has("gate.example.com"))
@@ -206,7 +207,8 @@ func TestAnAccountIsBoundToAnExternalOne(t *testing.T) {
 
 // certmagic's defaults are of the whole process: none of them must leak into what is done here.
 func TestNothingIsAskedOfLetsEncryptUnlessItIsConfigured(t *testing.T) {
-	if _, err := servercert.OpenACME(t.Context(), servercert.ACMEOptions{Names: []string{"gate.example.com"}, AgreeTerms: true, Challenges: []string{servercert.HTTP01}}); err == nil {
+	if _, err := servercert.OpenACME(t.Context(), servercert.ACMEOptions{Names: []string{"gate.example.com"}, AgreeTerms: true,
+		Challenges: []string{servercert.HTTP01}}); err == nil {
 		t.Error("without a directory there is an ACME source")
 	}
 	if _, err := servercert.OpenACME(t.Context(), servercert.ACMEOptions{Names: []string{"gate.example.com"}, Directory: certmagic.LetsEncryptStagingCA,

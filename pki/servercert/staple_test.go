@@ -28,7 +28,8 @@ func TestAnswersOfThePublicCAAreStapled(t *testing.T) {
 	var asked atomic.Int64
 	responder := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		asked.Add(1)
-		answer, err := ocsp.CreateResponse(ca.inter, ca.inter, ocsp.Response{Status: ocsp.Good, SerialNumber: leaf.SerialNumber, ThisUpdate: time.Now().Add(-time.Minute),
+		answer, err := ocsp.CreateResponse(ca.inter, ca.inter, ocsp.Response{Status: ocsp.Good, SerialNumber: leaf.SerialNumber,
+			ThisUpdate: time.Now().Add(-time.Minute),
 			NextUpdate: time.Now().Add(24 * time.Hour)}, ca.key)
 		if err != nil {
 			t.Error(err)
