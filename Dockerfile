@@ -2,6 +2,7 @@
 # Set up: docker run --rm -v tenantgate:/var/lib/tenantgate tenantgate init
 # Run:    docker run --name gate -v tenantgate:/var/lib/tenantgate -p 8443:8443 tenantgate serve
 # Use:    docker exec gate tenantgate status
+# A certificate by ACME (docs/server-certificates.md): -p 443:8443 for tls-alpn-01; for http-01 acme.http_listen ":8080" and -p 80:8080.
 FROM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -19,7 +20,7 @@ COPY --from=build /out/tenantgate /usr/bin/tenantgate
 USER 65532:65532
 VOLUME /var/lib/tenantgate
 WORKDIR /var/lib/tenantgate
-EXPOSE 8443
+EXPOSE 8443 8080
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/bin/tenantgate"]
 CMD ["--help"]

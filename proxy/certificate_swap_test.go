@@ -29,8 +29,10 @@ func TestAnotherCertificateOfTheListenerDropsNoConnection(t *testing.T) {
 	for _, speak := range []string{"HTTP/1.1", "HTTP/2.0"} {
 		current.Store(nil)
 		caller := g.issue("orders")
+		busy := g.caller(caller.cert) // on a connection of its own
 		if speak == "HTTP/2.0" {
 			caller.h2()
+			busy.h2()
 		}
 		if a := caller.get("/http/orders/1"); a.status != 200 || a.proto != speak {
 			t.Fatalf("%s: got %+v", speak, a)
@@ -38,7 +40,7 @@ func TestAnotherCertificateOfTheListenerDropsNoConnection(t *testing.T) {
 		body, send := io.Pipe()
 		done := make(chan answer)
 		begun := make(chan struct{})
-		go func() { done <- caller.do("POST", "/http/orders/1", body) }()
+		go func() { done <- busy.do("POST", "/http/orders/1", body) }()
 		go func() {
 			io.WriteString(send, "begun ")
 			close(begun)

@@ -56,6 +56,15 @@ func TestAChallengeIsAnsweredAndNothingElseIsServed(t *testing.T) {
 			}
 			conn.Close()
 		}
+		if a := caller.get("/http/orders/1"); a.status != 200 {
+			t.Errorf("a caller beside it: got %+v", a)
+		}
+		g.recordWhere("outcome served", func(r map[string]any) bool { return r["outcome"] == "served" })
+		for _, r := range g.records() {
+			if r["outcome"] != "served" && version == tls.VersionTLS12 {
+				t.Errorf("a challenge is on record as a caller: %v", r)
+			}
+		}
 		if conn, err := g.hello("challenged.test", version, []string{"http/1.1"}, cache); err == nil { // nor does its session stand in for a certificate
 			io.WriteString(conn, "GET /http/orders/1 HTTP/1.1\r\nHost: gate.test\r\n\r\n")
 			if got, _ := io.ReadAll(conn); len(got) > 0 {
@@ -65,9 +74,6 @@ func TestAChallengeIsAnsweredAndNothingElseIsServed(t *testing.T) {
 		if _, err := g.hello("other.test", version, []string{"acme-tls/1"}, nil); err == nil {
 			t.Error("a challenge that is not open was answered")
 		}
-	}
-	if a := caller.get("/http/orders/1"); a.status != 200 {
-		t.Errorf("a caller beside it: got %+v", a)
 	}
 }
 

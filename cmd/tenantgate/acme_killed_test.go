@@ -25,8 +25,8 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/admin"
 )
 
-// acmeNode is a server with ACME that is killed, and a client that goes on.
-type acmeNode struct {
+// acmeServerNode is a server with ACME that is killed, and a client that goes on.
+type acmeServerNode struct {
 	t           *testing.T
 	binary, dir string
 	issuer      *certmagic.ACMEIssuer
@@ -47,14 +47,14 @@ func freePorts(t *testing.T, n int) (ports []int) {
 	return ports
 }
 
-func newACMENode(t *testing.T) *acmeNode {
+func newACMEServerNode(t *testing.T) *acmeServerNode {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	n := &acmeNode{t: t, binary: filepath.Join(dir, "tenantgate"), dir: filepath.Join(dir, "node")}
+	n := &acmeServerNode{t: t, binary: filepath.Join(dir, "tenantgate"), dir: filepath.Join(dir, "node")}
 	if err := os.Symlink(self, n.binary); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func newACMENode(t *testing.T) *acmeNode {
 }
 
 // run runs a command and returns its standard output.
-func (n *acmeNode) run(args ...string) []byte {
+func (n *acmeServerNode) run(args ...string) []byte {
 	n.t.Helper()
 	var problem strings.Builder
 	cmd := exec.Command(n.binary, args...)
@@ -112,7 +112,7 @@ func (n *acmeNode) run(args ...string) []byte {
 }
 
 // start starts the server and waits until it serves.
-func (n *acmeNode) start() *exec.Cmd {
+func (n *acmeServerNode) start() *exec.Cmd {
 	n.t.Helper()
 	addr := filepath.Join(n.t.TempDir(), "addr")
 	cmd := exec.Command(n.binary, "serve", "-c", filepath.Join(n.dir, "tenantgate.yaml"), "--addr-file", addr)
@@ -130,13 +130,13 @@ func (n *acmeNode) start() *exec.Cmd {
 	}
 }
 
-func (n *acmeNode) stop(server *exec.Cmd) {
+func (n *acmeServerNode) stop(server *exec.Cmd) {
 	_ = server.Process.Kill()
 	_ = server.Wait()
 }
 
 // counts are what was signed, bound, recorded, and what orders have come to a certificate.
-func (n *acmeNode) counts() (counts [4]int) {
+func (n *acmeServerNode) counts() (counts [4]int) {
 	n.t.Helper()
 	db, err := sql.Open("sqlite", filepath.Join(n.dir, "tenantgate.db"))
 	if err != nil {
@@ -158,7 +158,7 @@ func (n *acmeNode) counts() (counts [4]int) {
 
 // Killed at any moment, a server has signed, bound and recorded a certificate and ended its order, or nothing of it; and the client goes on.
 func TestAServerKilledInAnOrderLeavesNothingOrAll(t *testing.T) {
-	n := newACMENode(t)
+	n := newACMEServerNode(t)
 	server := n.start()
 	if err := n.client.ObtainCertSync(t.Context(), "localhost"); err != nil {
 		access, _ := os.ReadFile(filepath.Join(n.dir, "access.log"))

@@ -40,6 +40,34 @@ type callerSource struct {
 	stapler           *servercert.Stapler
 }
 
+// checkCallerSource looks at the files that the source needs.
+func checkCallerSource(cfg *Config) error {
+	c := &cfg.ServerCertificate
+	if c.Source == sourceInternal {
+		return nil
+	}
+	roots, err := readRoots("server_certificate.roots", c.Roots)
+	if err != nil {
+		return err
+	}
+	if c.Source == sourceFiles {
+		return filesProblem(servercert.CheckFiles(servercert.FilesOptions{Pairs: pairs(c.Files), Names: cfg.callerNames(), Roots: roots}))
+	}
+	if _, err := readEABKey(c.ACME.EABHMACFile); err != nil {
+		return err
+	}
+	_, err = readRoots("server_certificate.acme.trusted_roots", c.ACME.TrustedRoots)
+	return err
+}
+
+func filesProblem(err error) error {
+	if err == nil {
+		return nil
+	}
+	return hinted(fmt.Errorf("server_certificate.files: %w", err),
+		"if it is for some of server_names only, list those in server_certificate.names; docs/server-certificates.md says what the files must hold")
+}
+
 // openCallerSource opens what the configuration asks for.
 func (n *node) openCallerSource(ctx context.Context, cfg *Config) (_ *callerSource, err error) {
 	c := &cfg.ServerCertificate
@@ -60,9 +88,11 @@ func (n *node) openCallerSource(ctx context.Context, cfg *Config) (_ *callerSour
 		}
 	}()
 	if c.Source == sourceFiles {
-		files, err := servercert.OpenFiles(servercert.FilesOptions{Pairs: pairs(c.Files), Names: cfg.callerNames(), Roots: s.roots, Stapler: s.stapler, Logger: n.log})
+		files, err := servercert.OpenFiles(servercert.FilesOptions{
+			Pairs: pairs(c.Files), Names: cfg.callerNames(), Roots: s.roots, Stapler: s.stapler, Logger: n.log,
+		})
 		if err != nil {
-			return nil, hinted(fmt.Errorf("server_certificate.files: %w", err), "docs/server-certificates.md says what the files must hold")
+			return nil, filesProblem(err)
 		}
 		s.certificateSource = files
 		return s, nil
@@ -127,7 +157,8 @@ func readEABKey(path string) ([]byte, error) {
 	}
 	key, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(string(text)), "="))
 	if err != nil || len(key) < 16 { // the error would quote what it read
-		return nil, hinted(fmt.Errorf("server_certificate.acme.eab_hmac_file: %s holds no HMAC key in base64url", path), "copy it as the CA shows it, and nothing else")
+		return nil, hinted(fmt.Errorf("server_certificate.acme.eab_hmac_file: %s holds no HMAC key in base64url", path),
+			"copy it as the CA shows it, and nothing else")
 	}
 	return key, nil
 }

@@ -83,7 +83,8 @@ func newCertIssueCommand(p *program) *cobra.Command {
 
 The key never leaves this machine. Nothing is overwritten. The password comes from --password-file or, at a terminal, is
 asked for. --legacy writes PKCS#12 as SAP JVMs and sapgenpse of the past read it (3DES); its password protects next to
-nothing, so protect the file. Other formats, and trust stores: cert convert.
+nothing, so protect the file. Other formats, and trust stores: cert convert. Where the proxy's certificate is of another CA
+(server_certificate in the configuration), ca.pem does not verify it: enroll and renew write what does.
 
 --admin makes a certificate for an administrator of that name instead, for --server from another machine. It calls no
 tenant. cert list --admin shows them; cert revoke takes one back.`,

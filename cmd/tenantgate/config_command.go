@@ -42,6 +42,9 @@ func checkConfig(p *program) error {
 	if err := checkKeyFiles(cfg); err != nil {
 		return err
 	}
+	if err := checkCallerSource(cfg); err != nil {
+		return err
+	}
 	fmt.Fprintf(p.stdout, "%s is valid\n", path)
 	return nil
 }

@@ -43,7 +43,8 @@ func (c *Config) serverCertificateProblems() []invalidKey {
 		checks = append(checks, invalidKey{"server_certificate.acme.agree_terms",
 			"read the terms of service of the CA that runs the directory; true says that you agree with them"})
 	case s.Source == sourceACME && slices.Contains(s.ACME.Challenges, servercert.HTTP01) && s.ACME.HTTPListen == "" && c.Publish.Listen == "":
-		checks = append(checks, invalidKey{"server_certificate.acme.http_listen", "http-01 needs a listener that is reached on port 80, such as :80 (or publish.listen)"})
+		checks = append(checks, invalidKey{"server_certificate.acme.http_listen",
+			"http-01 needs a listener that is reached on port 80, such as :80 (or publish.listen)"})
 	case s.Source == sourceFiles && len(s.Files) == 0:
 		checks = append(checks, invalidKey{"server_certificate.files", "the source is files, and there are none"})
 	}

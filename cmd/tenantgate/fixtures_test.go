@@ -26,6 +26,7 @@ import (
 //	odd/KIND.pem        client certificates that must be refused
 //	csr/NAME.pem        requests; csr/good.der is DER
 //	servicekey/         see makeServiceKeys
+//	public/             see makePublic
 //	node/               what init makes, listening on free ports
 func makeFixtures(t *testing.T) string {
 	t.Helper()
@@ -52,6 +53,7 @@ func makeFixtures(t *testing.T) string {
 	}
 	makeRequests(t, dir, env)
 	makeServiceKeys(t, dir, env)
+	makePublic(t, dir)
 	cfg := defaultConfig()
 	cfg.Listen, cfg.Admin.Listen, cfg.Enrolment.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.ServerNames = []string{"localhost", "127.0.0.1"}

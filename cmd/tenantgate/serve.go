@@ -20,7 +20,7 @@ func newServeCommand(p *program) *cobra.Command {
 		Short: "Run a server",
 		Long: `serve runs the proxy, its CA and its registry in this process, until SIGTERM or SIGINT.
 
-  SIGHUP           reads the configuration and the CA's certificates again and opens the access record again.
+  SIGHUP           reads the configuration, the CA's certificates and those in files again and opens the access record again.
                    A broken one changes nothing: the log says why, and so do status and /readyz.
   SIGTERM, SIGINT  stop accepting, let requests in flight end (limits.drain_timeout), and exit. A second
                    one ends it at once.

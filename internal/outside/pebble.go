@@ -28,14 +28,15 @@ type PebbleOptions struct {
 	Validity int
 	// NonceReject is how many of a hundred good nonces it rejects; 0 means 5.
 	NonceReject int
-	// Address is where it listens; "" is any port. To start it again at the same address, give that of the first.
-	Address string
+	// After is one that was stopped, and in whose place this one comes: at its address, with its certificate. nil is none.
+	After *Pebble
 }
 
 // Pebble is the ACME server of that name, over TLS on loopback, with a DNS server that knows every name as 127.0.0.1.
 type Pebble struct {
 	// Directory is where clients begin; Address is its host and port.
 	Directory, Address string
+	server             tls.Certificate
 	// CA is the PEM certificate to trust for the server itself. Its certificates lead to another one: see Root.
 	CA string
 
@@ -51,15 +52,17 @@ func StartPebble(t testing.TB, o PebbleOptions) *Pebble {
 	t.Helper()
 	program, names := Program(t, "pebble"), Program(t, "pebble-challtestsrv")
 	dir := t.TempDir()
-	caCert, caKey := authority(t)
-	server := sign(t, &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, caCert, caKey)
-	p := &Pebble{t: t, Address: o.Address, CA: encode("CERTIFICATE", caCert.Raw), management: freeAddress(t), out: new(lockedBuffer)}
-	if p.Address == "" {
-		p.Address = freeAddress(t)
+	p := &Pebble{t: t, management: freeAddress(t), out: new(lockedBuffer)}
+	if o.After != nil {
+		p.Address, p.CA, p.server = o.After.Address, o.After.CA, o.After.server
+	} else {
+		caCert, caKey := authority(t)
+		p.Address, p.CA = freeAddress(t), encode("CERTIFICATE", caCert.Raw)
+		p.server = sign(t, &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, caCert, caKey)
 	}
 	p.Directory = "https://" + p.Address + "/dir"
 	roots := x509.NewCertPool()
-	roots.AddCert(caCert)
+	roots.AppendCertsFromPEM([]byte(p.CA))
 	p.client = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}}
 
 	if o.Validity == 0 {
@@ -77,7 +80,7 @@ func StartPebble(t testing.TB, o PebbleOptions) *Pebble {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for file, text := range map[string]string{certFile: encode("CERTIFICATE", server.Certificate[0]), keyFile: keyPEM(t, server.PrivateKey), configFile: string(config)} {
+	for file, text := range map[string]string{certFile: encode("CERTIFICATE", p.server.Certificate[0]), keyFile: keyPEM(t, p.server.PrivateKey), configFile: string(config)} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +91,7 @@ func StartPebble(t testing.TB, o PebbleOptions) *Pebble {
 	p.cmd = exec.Command(program, "-config", configFile, "-dnsserver", resolver)
 	p.cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", fmt.Sprintf("PEBBLE_WFE_NONCEREJECT=%d", o.NonceReject), "PEBBLE_AUTHZREUSE=0")
 	p.run(p.cmd)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		res, err := p.client.Get(p.Directory)
 		if err == nil {
 			res.Body.Close()

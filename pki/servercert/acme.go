@@ -33,7 +33,8 @@ type ACMEOptions struct {
 	Challenges []string
 	// Profile is one of the certificate profiles that the directory names; "" is the server's default.
 	Profile string
-	// EABKeyID and EABKey bind the account to one that exists outside of ACME (RFC 8555 section 7.3.4); "" binds it to none. The key is a secret and is never logged.
+	// EABKeyID and EABKey bind the account to one that exists outside of ACME (RFC 8555 section 7.3.4); "" binds it to none. The key is a secret and is
+	// never logged.
 	EABKeyID string
 	EABKey   []byte
 	// TrustedRoots verify the ACME server itself; nil is the system's.
@@ -46,6 +47,8 @@ type ACMEOptions struct {
 	Storage pki.Storage
 	// Shared says that other nodes use the storage: each answers challenges of all.
 	Shared bool
+	// Pause is the least time between two orders of one certificate that succeed; 0 means 30 s.
+	Pause time.Duration
 	// Stapler attaches OCSP answers; nil attaches none.
 	Stapler *Stapler
 	// Logger gets what happens; nil discards it.
@@ -61,6 +64,7 @@ type ACME struct {
 	challenges *challenges
 	stop       context.CancelFunc
 	running    sync.WaitGroup
+	closing    sync.Once
 	kick       chan struct{} // Look
 
 	serving atomic.Pointer[map[string]*tls.Certificate] // by name, with OCSP answers
@@ -73,6 +77,7 @@ type ACME struct {
 type ordered struct {
 	bare     *tls.Certificate // nil while there is none
 	failures int              // in a row
+	advice   advice           // of the ACME server
 	trouble
 }
 
@@ -86,17 +91,16 @@ func OpenACME(ctx context.Context, o ACMEOptions) (*ACME, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Pause <= 0 {
+		o.Pause = 30 * time.Second
+	}
 	if !o.AgreeTerms {
 		return nil, errors.New("the terms of the ACME server's operator are not agreed to")
 	}
 	if o.Directory == "" || len(o.Names) == 0 || len(o.Challenges) == 0 || o.Storage == nil {
 		return nil, errors.New("an ACME source needs a directory, names, challenges and a storage")
 	}
-	names := make([]string, len(o.Names))
-	for i, name := range o.Names {
-		names[i] = pki.NormalServerName(name)
-	}
-	o.Names = names
+	o.Names = normal(o.Names)
 	a := &ACME{options: o, kick: make(chan struct{}, 1), names: make(map[string]*ordered)}
 	storage := newLeased(o.Storage, o.Logger)
 	a.issuer = &issuer{ACMEOptions: &a.options, storage: storage, http: newHTTPClient(o.TrustedRoots), logger: o.Logger.With("component", "acme")}
@@ -104,7 +108,7 @@ func OpenACME(ctx context.Context, o ACMEOptions) (*ACME, error) {
 	a.issuer.challenges = a.challenges
 	a.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return a.config, nil },
-		RenewCheckInterval: never, OCSPCheckInterval: never,
+		RenewCheckInterval: idle, OCSPCheckInterval: idle,
 		Logger: pki.ZapLogger(o.Logger),
 	})
 	config := settings(storage, o.Logger, a.issuer)
@@ -133,14 +137,19 @@ func OpenACME(ctx context.Context, o ACMEOptions) (*ACME, error) {
 	return a, nil
 }
 
-var keyTypes = map[string]certmagic.KeyType{"": certmagic.P256, pki.P256: certmagic.P256, pki.P384: certmagic.P384, pki.RSA2048: certmagic.RSA2048, pki.RSA4096: certmagic.RSA4096}
+var keyTypes = map[string]certmagic.KeyType{
+	"": certmagic.P256, pki.P256: certmagic.P256, pki.P384: certmagic.P384, pki.RSA2048: certmagic.RSA2048, pki.RSA4096: certmagic.RSA4096,
+}
 
-// Close ends what is under way and everything in the background. What is held is served on. The storage stays open.
+// Close ends what is under way and everything in the background. What is held is served on. The storage stays open. Closing again does nothing.
 func (a *ACME) Close() {
-	a.stop()
-	a.running.Wait()
-	a.cache.Stop()
-	a.issuer.http.CloseIdleConnections()
+	a.closing.Do(func() {
+		a.stop()
+		a.running.Wait()
+		a.issuer.storage.release()
+		a.cache.Stop()
+		a.issuer.http.CloseIdleConnections()
+	})
 }
 
 // Look has certificates that are missing or due ordered now, whatever the pause that was kept. It does not wait for them.

@@ -79,7 +79,8 @@ func (i *issuer) register(ctx context.Context, client *acmez.Client) (acme.Accou
 		account.Contact = []string{"mailto:" + i.Email}
 	}
 	if i.EABKeyID != "" {
-		if err := account.SetExternalAccountBinding(ctx, client.Client, acme.EAB{KeyID: i.EABKeyID, MACKey: base64.RawURLEncoding.EncodeToString(i.EABKey)}); err != nil {
+		binding := acme.EAB{KeyID: i.EABKeyID, MACKey: base64.RawURLEncoding.EncodeToString(i.EABKey)}
+		if err := account.SetExternalAccountBinding(ctx, client.Client, binding); err != nil {
 			return acme.Account{}, fmt.Errorf("binding the ACME account: %w", err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 // The bounds on what an ACME server may cost: it is believed in what it certifies, and in nothing else.
 const (
 	maxACMEAnswer  = 512 << 10 // bytes; a directory, an order, a chain
+	maxACMEError   = 16 << 10  // bytes; it comes into logs
 	acmeTimeout    = 30 * time.Second
 	attemptTimeout = 5 * time.Minute // from account to certificate
 )
@@ -40,7 +41,7 @@ func newHTTPClient(roots *x509.CertPool) *http.Client {
 // bounded refuses to send in the clear, and to read more than the bound.
 type bounded struct{ *http.Transport }
 
-var errLargeAnswer = errors.New("the ACME server's answer is larger than 512 KiB")
+var errLargeAnswer = errors.New("the ACME server's answer is larger than 512 KiB, or its error larger than 16 KiB")
 
 // RoundTrip implements [http.RoundTripper].
 func (b *bounded) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -55,7 +56,11 @@ func (b *bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 		response.Body.Close()
 		return nil, fmt.Errorf("the ACME server redirects %.200s to %.200q: name the address itself", r.URL, response.Header.Get("Location"))
 	}
-	response.Body = &boundedBody{response.Body, maxACMEAnswer}
+	limit := maxACMEAnswer
+	if response.StatusCode >= 400 {
+		limit = maxACMEError
+	}
+	response.Body = &boundedBody{response.Body, limit}
 	return response, nil
 }
 

@@ -32,6 +32,9 @@ type issuer struct {
 
 var _ certmagic.Issuer = (*issuer)(nil)
 
+// errNotUsed says that the ACME server has issued something else than what was ordered.
+var errNotUsed = errors.New("the ACME server's certificate is not used")
+
 var notInKeys = regexp.MustCompile(`[^a-z0-9.-]+`)
 
 // issuerKey names a directory in the storage: readable, and different for different addresses and profiles.
@@ -51,18 +54,7 @@ func (i *issuer) prefix() string { return "acme/" + issuerKey(i.Directory, "") }
 
 // Issue implements [certmagic.Issuer]: it orders a certificate, answers the challenges, and looks at what comes. certmagic stores what it returns.
 func (i *issuer) Issue(ctx context.Context, csr *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
-	solvers := make(map[string]acmez.Solver)
-	for _, kind := range i.Challenges {
-		solvers[kind] = i.challenges
-	}
-	client := &acmez.Client{
-		Client: &acme.Client{
-			Directory: i.Directory, UserAgent: "tenantgate", HTTPClient: i.http, Logger: i.logger,
-			PollInterval: time.Second, PollTimeout: attemptTimeout,
-		},
-		ChallengeSolvers: solvers,
-	}
-	chains, err := i.order(ctx, client, csr)
+	chains, err := i.order(ctx, i.client(), csr)
 	if err != nil {
 		return nil, err
 	}
@@ -75,9 +67,24 @@ func (i *issuer) Issue(ctx context.Context, csr *x509.CertificateRequest) (*cert
 		refused = append(refused, err)
 	}
 	if len(refused) == 0 {
-		return nil, errors.New("the ACME server issued no certificate")
+		refused = append(refused, errors.New("there is none"))
 	}
-	return nil, fmt.Errorf("the ACME server's certificate is not used: %w", errors.Join(refused...))
+	return nil, fmt.Errorf("%w: %w", errNotUsed, errors.Join(refused...))
+}
+
+// client makes a client for one attempt.
+func (i *issuer) client() *acmez.Client {
+	solvers := make(map[string]acmez.Solver)
+	for _, kind := range i.Challenges {
+		solvers[kind] = i.challenges
+	}
+	return &acmez.Client{
+		Client: &acme.Client{
+			Directory: i.Directory, UserAgent: "tenantgate", HTTPClient: i.http, Logger: i.logger,
+			PollInterval: time.Second, PollTimeout: attemptTimeout,
+		},
+		ChallengeSolvers: solvers,
+	}
 }
 
 // order gets the certificate, with a new account if the server has forgotten the one that is stored.

@@ -3,6 +3,7 @@ package servercert
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,15 +17,13 @@ import (
 	"github.com/tenantgate/tenantgate/pki"
 )
 
-// Pauses after attempts that failed. A server that cannot be reached is asked again soon; one that has said no counts attempts: Let's Encrypt allows five
-// failed validations of a name in an hour.
+// Pauses after attempts that failed. A server that cannot be reached is asked again soon; one that has said no, or has issued what is not used, counts
+// attempts: Let's Encrypt allows five failed validations of a name in an hour, and five certificates of one name in a week.
 var (
-	unreachablePauses = []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute}
-	refusedPauses     = []time.Duration{2 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour, 3 * time.Hour, 6 * time.Hour}
+	unreachablePauses = []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute,
+		10 * time.Minute, 30 * time.Minute, time.Hour}
+	refusedPauses = []time.Duration{2 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour, 3 * time.Hour, 6 * time.Hour}
 )
-
-// leastPause is the least time between two orders of one certificate that succeed.
-const leastPause = 30 * time.Second
 
 // keep has certificates ordered when they are missing or due, until life ends. Names come one after the other.
 func (a *ACME) keep(life context.Context) {
@@ -35,8 +34,10 @@ func (a *ACME) keep(life context.Context) {
 			if life.Err() != nil {
 				return
 			}
-			if at := a.tend(life, name, hurry); at.Before(next) {
-				next = at
+			for _, at := range []time.Time{a.heed(life, name), a.tend(life, name, hurry)} {
+				if at.Before(next) {
+					next = at
+				}
 			}
 		}
 		hurry = false
@@ -58,17 +59,21 @@ func (a *ACME) tend(life context.Context, name string, hurry bool) time.Time {
 	a.mu.Lock()
 	w := a.names[name]
 	held, next := w.bare, w.next
+	var due time.Time
+	if held != nil {
+		due = w.dueAt()
+	}
 	a.mu.Unlock()
 	now := time.Now()
-	if held != nil && now.Before(dueAt(held)) {
-		return dueAt(held)
+	if held != nil && now.Before(due) {
+		return due
 	}
 	if !hurry && now.Before(next) {
 		return next
 	}
 	ctx, cancel := context.WithTimeout(life, attemptTimeout)
 	defer cancel()
-	got, err := a.obtain(ctx, name)
+	got, err := a.obtain(ctx, name, held)
 	if life.Err() != nil {
 		return now // closing: what became of it does not matter
 	}
@@ -106,25 +111,36 @@ func (a *ACME) load(ctx context.Context, name string) (*tls.Certificate, error) 
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnusable, err)
 	}
-	if !covers(c.Leaf, name) {
-		return nil, fmt.Errorf("%w: it is for %s", errUnusable, describe(c.Leaf))
+	var certs []*x509.Certificate
+	for _, der := range c.Certificate {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errUnusable, err)
+		}
+		certs = append(certs, cert)
+	}
+	if _, _, err := (&judgement{names: []string{name}, roots: a.options.Roots, now: time.Now()}).judge(certs, c.Leaf.PublicKey); err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnusable, err)
 	}
 	return &c, nil
 }
 
-// obtain returns a certificate that is not due: one that another node has stored meanwhile, or a new one. certmagic's lock in the storage has one node
-// order it.
-func (a *ACME) obtain(ctx context.Context, name string) (*tls.Certificate, error) {
+// obtain returns another certificate than the one that is held: one that another node has stored meanwhile, or a new one. A lock in the storage has one
+// node order it.
+func (a *ACME) obtain(ctx context.Context, name string, held *tls.Certificate) (*tls.Certificate, error) {
+	lock := "certificate " + name
+	if err := a.issuer.storage.Lock(ctx, lock); err != nil {
+		return nil, fmt.Errorf("waiting for other nodes: %w", err)
+	}
+	defer a.issuer.storage.Unlock(context.WithoutCancel(ctx), lock) // else its lease ends
 	stored, err := a.load(ctx, name)
 	switch {
+	case err == nil && time.Now().Before(dueAt(stored)) && (held == nil || !stored.Leaf.Equal(held.Leaf)):
+		return stored, nil
 	case errors.Is(err, errNone):
 		err = a.config.ObtainCertSync(ctx, name)
-	case errors.Is(err, errUnusable): // a node died between its parts, say
+	case err == nil, errors.Is(err, errUnusable): // the latter when a node died between its parts, say
 		err = a.config.RenewCertSync(ctx, name, true)
-	case err == nil && time.Now().Before(dueAt(stored)):
-		return stored, nil
-	case err == nil:
-		err = a.config.RenewCertSync(ctx, name, false)
 	}
 	if err != nil {
 		return nil, err
@@ -133,7 +149,10 @@ func (a *ACME) obtain(ctx context.Context, name string) (*tls.Certificate, error
 	if err == nil {
 		err = timely(got.Leaf, time.Now())
 	}
-	return got, err
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNotUsed, err)
+	}
+	return got, nil
 }
 
 // obtained puts a new certificate in place, and says when to come again.
@@ -143,7 +162,7 @@ func (a *ACME) obtained(name string, c *tls.Certificate) time.Time {
 	w.bare, w.failures = c, 0
 	w.clear()
 	// A server that issues what is due at once, with a life of seconds or long past, is not asked without end.
-	next := time.Now().Add(max(leastPause, c.Leaf.NotAfter.Sub(c.Leaf.NotBefore)/12))
+	next := time.Now().Add(max(a.options.Pause, c.Leaf.NotAfter.Sub(c.Leaf.NotBefore)/12))
 	w.next = next
 	a.mu.Unlock()
 	a.publish()
@@ -159,7 +178,7 @@ func (a *ACME) obtained(name string, c *tls.Certificate) time.Time {
 func (a *ACME) failed(name string, err error) time.Time {
 	pauses := unreachablePauses
 	var problem acme.Problem
-	if errors.As(err, &problem) {
+	if errors.As(err, &problem) || errors.Is(err, errNotUsed) {
 		pauses = refusedPauses
 	}
 	a.mu.Lock()

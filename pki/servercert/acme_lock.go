@@ -92,13 +92,12 @@ func (l *leased) RenewLockLease(ctx context.Context, name string, d time.Duratio
 	return l.Storage.RenewLockLease(ctx, own(name), d)
 }
 
-// Close ends what keeps locks, and the storage.
-func (l *leased) Close() {
+// release ends what keeps locks. Nobody locks any more.
+func (l *leased) release() {
 	l.mu.Lock()
 	for _, stop := range l.kept {
 		stop()
 	}
 	l.mu.Unlock()
 	l.alive.Wait()
-	l.Storage.Close()
 }

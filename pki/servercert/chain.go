@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tenantgate/tenantgate/pki"
 )
 
 // judgement is what a certificate must be to be served.
@@ -39,6 +41,11 @@ func (j *judgement) judge(certs []*x509.Certificate, key crypto.PublicKey) (chai
 	}
 	if err := j.judgePath(chain); err != nil {
 		return nil, nil, err
+	}
+	for _, c := range chain[1:] {
+		if err := timely(c, j.now); err != nil {
+			warnings = append(warnings, fmt.Sprintf("of its issuer %s %v: clients will refuse", c.Subject, err))
+		}
 	}
 	if len(j.roots) == 0 && !rooted && len(chain) == 1 && !selfSigned(leaf) && !inSystem(leaf, j.now) {
 		warnings = append(warnings, fmt.Sprintf("no certificate of its issuer (%s) follows: clients that do not have it will refuse", leaf.Issuer))
@@ -73,7 +80,10 @@ func (j *judgement) judgePath(chain []*x509.Certificate) error {
 	if len(j.roots) == 0 {
 		return nil
 	}
-	options := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: chain[0].NotBefore.Add(time.Second)}
+	options := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: j.now}
+	if timely(chain[0], j.now) != nil { // that is said by itself
+		options.CurrentTime = chain[0].NotBefore.Add(time.Second)
+	}
 	for _, c := range j.roots {
 		options.Roots.AddCert(c)
 	}
@@ -84,6 +94,16 @@ func (j *judgement) judgePath(chain []*x509.Certificate) error {
 		return fmt.Errorf("the chain does not lead to a root in server_certificate.roots: %w", err)
 	}
 	return nil
+}
+
+// normal are the names as they are compared, each once.
+func normal(names []string) (all []string) {
+	for _, name := range names {
+		if name = pki.NormalServerName(name); !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // timely says what is wrong with the time of a certificate.

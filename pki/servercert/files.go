@@ -57,17 +57,31 @@ type watched struct {
 // OpenFiles reads the files and watches them until Close. It refuses files that cannot be served, naming them and what is wrong, but not a certificate
 // whose time is over or has not come: that is a problem of its state, and no certificate until another one is there.
 func OpenFiles(o FilesOptions) (*Files, error) {
+	f, err := readFiles(o)
+	if err != nil {
+		return nil, err
+	}
+	life, stop := context.WithCancel(context.Background())
+	f.stop = stop
+	f.running.Go(func() { f.watch(life) })
+	f.running.Go(func() { f.options.Stapler.keep(life, f.held, f.republish) })
+	return f, nil
+}
+
+// CheckFiles says what [OpenFiles] would say, and watches nothing.
+func CheckFiles(o FilesOptions) error {
+	_, err := readFiles(o)
+	return err
+}
+
+func readFiles(o FilesOptions) (*Files, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Interval <= 0 {
 		o.Interval = 2 * time.Second
 	}
-	names := make([]string, len(o.Names))
-	for i, name := range o.Names {
-		names[i] = pki.NormalServerName(name)
-	}
-	o.Names = names
+	o.Names = normal(o.Names)
 	f := &Files{options: o}
 	for _, pair := range o.Pairs {
 		w := &watched{FilePair: pair}
@@ -80,10 +94,6 @@ func OpenFiles(o FilesOptions) (*Files, error) {
 		return nil, fmt.Errorf("no certificate in the files covers %s", strings.Join(missing, ", "))
 	}
 	f.publish()
-	life, stop := context.WithCancel(context.Background())
-	f.stop = stop
-	f.running.Go(func() { f.watch(life) })
-	f.running.Go(func() { f.options.Stapler.keep(life, f.held, f.republish) })
 	return f, nil
 }
 

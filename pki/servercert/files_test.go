@@ -96,7 +96,8 @@ func TestFilesBehindLinksAreTakenWhenTheLinkChanges(t *testing.T) {
 		ca, p := newPublic(t), newPlace(t)
 		version := func(name string) *x509.Certificate {
 			cert, key, leaf := ca.pair("gate.example.com")
-			for _, err := range []error{os.Mkdir(p.path(name), 0o700), os.WriteFile(p.path(name+"/tls.crt"), cert, 0o444), os.WriteFile(p.path(name+"/tls.key"), key, 0o440),
+			for _, err := range []error{os.Mkdir(p.path(name), 0o700), os.WriteFile(p.path(name+"/tls.crt"), cert, 0o444),
+				os.WriteFile(p.path(name+"/tls.key"), key, 0o440),
 				os.Symlink(name, p.path("data.tmp")), os.Rename(p.path("data.tmp"), p.path("..data"))} {
 				if err != nil {
 					t.Fatal(err)
@@ -226,7 +227,8 @@ func TestFilesThatCannotBeServedAreRefusedAtTheStart(t *testing.T) {
 	p.write("cert.pem", cert)
 	for want, o := range map[string]servercert.FilesOptions{
 		"belongs to none": {Pairs: p.pair(), Names: []string{"gate.example.com"}},
-		"is for gate.example.com, which is none of other.test": {Pairs: []servercert.FilePair{{Certificate: p.path("cert.pem"), Key: p.path("good.pem")}}, Names: []string{"other.test"}},
+		"is for gate.example.com, which is none of other.test": {Pairs: []servercert.FilePair{{Certificate: p.path("cert.pem"), Key: p.path("good.pem")}},
+			Names: []string{"other.test"}},
 		"no certificate in the files covers other.test": {Pairs: []servercert.FilePair{{Certificate: p.path("cert.pem"), Key: p.path("good.pem")}},
 			Names: []string{"gate.example.com", "other.test"}},
 		"does not lead to a root": {Pairs: []servercert.FilePair{{Certificate: p.path("cert.pem"), Key: p.path("good.pem")}}, Names: []string{"gate.example.com"},
@@ -335,7 +337,8 @@ func TestFilesOfOtherFormats(t *testing.T) {
 		}
 		f.Close()
 	}
-	_, err = servercert.OpenFiles(servercert.FilesOptions{Pairs: []servercert.FilePair{{PKCS12: p.path("gate.p12"), PasswordFile: p.path("wrong")}}, Names: []string{"gate.example.com"}})
+	_, err = servercert.OpenFiles(servercert.FilesOptions{Pairs: []servercert.FilePair{{PKCS12: p.path("gate.p12"), PasswordFile: p.path("wrong")}},
+		Names: []string{"gate.example.com"}})
 	if err == nil || !strings.Contains(err.Error(), "check the password") || strings.Contains(err.Error(), "wr0ng") {
 		t.Errorf("a wrong password: %v", err)
 	}
@@ -350,9 +353,11 @@ func TestEachClientGetsAKindOfKeyThatItKnows(t *testing.T) {
 	for name, b := range map[string][]byte{"e.pem": ecdsaCert, "e.key": ecdsaKey, "r.pem": pki.EncodeCertificates(rsaLeaf, ca.inter), "r.key": keyPEM(t, k)} {
 		p.write(name, b)
 	}
-	f := openFiles(t, servercert.FilesOptions{Pairs: []servercert.FilePair{{Certificate: p.path("e.pem"), Key: p.path("e.key")}, {Certificate: p.path("r.pem"), Key: p.path("r.key")}}})
+	f := openFiles(t, servercert.FilesOptions{Pairs: []servercert.FilePair{{Certificate: p.path("e.pem"), Key: p.path("e.key")},
+		{Certificate: p.path("r.pem"), Key: p.path("r.key")}}})
 	defer f.Close()
-	for suite, want := range map[uint16]*x509.Certificate{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256: rsaLeaf, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256: ecdsaLeaf} {
+	for suite, want := range map[uint16]*x509.Certificate{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256: rsaLeaf,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256: ecdsaLeaf} {
 		a, b := net.Pipe()
 		go tls.Server(a, &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return f.Certificate(h.ServerName, h), nil

@@ -108,7 +108,7 @@ func readFile(path string, secret bool) ([]byte, error) {
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s is no regular file", path)
 	case secret && info.Mode().Perm()&0o027 != 0:
-		return nil, fmt.Errorf("%s holds a secret, and its mode %04o opens it to others (chmod 600, or 0440 where it is mounted; of a Kubernetes secret: defaultMode)",
+		return nil, fmt.Errorf("%s holds a secret, and its mode %04o opens it to others (chmod 600; of a Kubernetes secret defaultMode: 0440)",
 			path, info.Mode().Perm())
 	}
 	f, err := os.Open(path)

@@ -12,9 +12,10 @@ import (
 	"github.com/tenantgate/tenantgate/pki"
 )
 
-// never is the interval of what certmagic would do by itself and does not here: its maintenance paces renewals by state of the whole process, by the name
-// of the certificate alone, so that a public CA that fails would hold up the certificates of the CA in this process.
-const never = 100 * 365 * 24 * time.Hour
+// idle is how often certmagic's maintenance looks into its cache, in which there is nothing: it paces renewals by state of the whole process and by the name
+// of the certificate alone, so that a public CA that fails would hold up the certificates of the CA in this process. (Not longer: certmagic takes five times
+// the interval for the time before its end at which a certificate is due in any case.)
+const idle = 10 * time.Minute
 
 // settings sets every field that certmagic would otherwise take from its package-wide defaults, whose issuer is Let's Encrypt and whose storage is the home
 // directory. On-demand TLS stays off.

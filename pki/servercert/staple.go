@@ -26,6 +26,8 @@ type Stapler struct {
 	cache  *certmagic.Cache
 	logger *slog.Logger
 
+	closing sync.Once
+
 	mu      sync.Mutex // guards what follows; not held across the network
 	answers map[string]answer
 }
@@ -48,7 +50,7 @@ func NewStapler(storage pki.Storage, logger *slog.Logger) *Stapler {
 	s := &Stapler{logger: logger, answers: make(map[string]answer)}
 	s.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return s.config, nil },
-		RenewCheckInterval: never, OCSPCheckInterval: never,
+		RenewCheckInterval: idle, OCSPCheckInterval: idle,
 		Logger: pki.ZapLogger(logger),
 	})
 	config := settings(storage, logger, &noIssuer{})
@@ -58,10 +60,10 @@ func NewStapler(storage pki.Storage, logger *slog.Logger) *Stapler {
 	return s
 }
 
-// Close ends what certmagic does in the background.
+// Close ends what certmagic does in the background. Closing again does nothing.
 func (s *Stapler) Close() {
 	if s != nil {
-		s.cache.Stop()
+		s.closing.Do(s.cache.Stop)
 	}
 }
 
