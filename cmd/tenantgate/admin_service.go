@@ -33,7 +33,7 @@ func newAdminService(n *node) *adminService {
 			Handler: &admin.Server{
 				Registry: n.registry, CA: n.ca, DB: n.db.DB, Actor: actor, Enrolment: n.enrolmentURL, Ready: a.checks, Metrics: metrics, Logger: n.log,
 				Tokens: n.tokens, TokenEndpoint: n.tokens.Endpoint, Way: n.way, CredentialUses: n.credentialUses,
-				Backup: n.backup,
+				Backup: n.backup, Explain: n.explain,
 			},
 			ReadHeaderTimeout: 10 * time.Second,
 			ReadTimeout:       30 * time.Second,

@@ -147,7 +147,7 @@ func (n *node) openDataPlane(ctx context.Context, cfg *Config) error {
 		Limits:         cfg.Limits.forProxy(),
 		Switched:       n.switches.take,
 	})
-	return nil
+	return n.proxy.LoadDaily(ctx)
 }
 
 // boundMemory has the garbage collector keep to the configured bound, or to the environment's when there is none.

@@ -103,7 +103,7 @@ func newRootCommand(p *program) *cobra.Command {
 	add(groupRun, newDemoCommand(p), newInitCommand(p), newServeCommand(p), newConfigCommand(p), newBackupCommand(p), newRestoreCommand(p))
 	add(groupRegistry, newTenantCommand(p), newRouteCommand(p), newIdentityCommand(p), newCredentialCommand(p))
 	add(groupPKI, newCertCommand(p), newCACommand(p), newEnrollCommand(p), newRenewCommand(p))
-	add(groupLook, newStatusCommand(p), newAuditCommand(p), newVersionCommand(p))
+	add(groupLook, newStatusCommand(p), newExplainCommand(p), newAuditCommand(p), newVersionCommand(p))
 	return root
 }
 

@@ -87,7 +87,7 @@ func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
 		"Tenant": identity.Tenant{}, "Route": identity.Route{}, "Identity": identity.Identity{}, "Credential": admin.Credential{},
 		"Certificate": identity.Certificate{}, "AdministratorCertificate": admin.AdministratorCertificate{}, "CertificateRequest": admin.CertificateRequest{}, "IssuedCertificate": admin.IssuedCertificate{},
 		"EnrolmentTokenRequest": admin.EnrolmentTokenRequest{}, "EnrolmentToken": admin.EnrolmentToken{}, "NewEnrolmentToken": admin.NewEnrolmentToken{},
-		"CredentialRequest": admin.CredentialRequest{}, "BackupRequest": admin.BackupRequest{}, "RevocationRequest": admin.RevocationRequest{}, "Revocations": admin.Revocations{},
+		"CredentialRequest": admin.CredentialRequest{}, "BackupRequest": admin.BackupRequest{}, "ExplainRequest": admin.ExplainRequest{}, "Explanation": admin.Explanation{}, "ExplainedStep": admin.ExplainedStep{}, "RevocationRequest": admin.RevocationRequest{}, "Revocations": admin.Revocations{},
 		"RevocationList": admin.RevocationList{}, "Change": record.Change{}, "Report": record.Report{},
 		"Registration": admin.Registration{}, "RegistrationCertificate": admin.RegistrationCertificate{},
 		"CheckRequest": admin.CheckRequest{}, "CheckReport": admin.CheckReport{}, "CredentialCheck": admin.CredentialCheck{}, "CheckStep": check.Step{},

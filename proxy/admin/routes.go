@@ -70,6 +70,7 @@ var endpoints = []endpoint{
 	{"GET", "enrolment-tokens/{id}", 200, nil, showEnrolmentToken},
 	{"POST", "enrolment-tokens/{id}/withdraw", 200, nil, withdrawEnrolmentToken},
 
+	{"POST", "explain", 200, nil, explainRequest},
 	{"POST", "backup", 200, nil, makeBackup},
 	{"GET", "changes", 200, paging, listChanges},
 	{"GET", "changes/verify", 200, []string{"head"}, verifyChanges},
