@@ -18,6 +18,7 @@ import (
 	"github.com/tenantgate/tenantgate/internal/backup"
 	"github.com/tenantgate/tenantgate/internal/database"
 	"github.com/tenantgate/tenantgate/internal/database/databasetest"
+	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/record"
 )
 
@@ -264,5 +265,42 @@ func TestTheKeyCheckOfABackupIsTheDatabases(t *testing.T) {
 	}
 	if want := []string{"config", "ca/intermediate_ca.crt", "ca/intermediate_ca.key", "ca/root_ca.crt", "ca/root_ca.key"}; !slices.Equal(names, want) {
 		t.Errorf("files %v, want %v", names, want)
+	}
+}
+
+// TestAllOfTheCAsDirectoryIsBackedUp: files that are links, as containers mount them, and those in directories; never a key in the clear.
+func TestAllOfTheCAsDirectoryIsBackedUp(t *testing.T) {
+	node := newInstallation(t)
+	ca := filepath.Join(node, "ca")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.Mkdir(filepath.Join(ca, "..data"), 0o700))
+	must(os.Rename(filepath.Join(ca, "intermediate_ca.crt"), filepath.Join(ca, "..data", "intermediate_ca.crt")))
+	must(os.Symlink("..data/intermediate_ca.crt", filepath.Join(ca, "intermediate_ca.crt")))
+	must(os.Mkdir(filepath.Join(ca, "old"), 0o700))
+	must(os.WriteFile(filepath.Join(ca, "old", "note.txt"), []byte("of the last root"), 0o600))
+	path := makeBackupOf(t, node)
+	moved := filepath.Join(t.TempDir(), "moved")
+	mustRun(t, append([]string{"restore", path, moved}, keysOfNode(node)...)...)
+	for _, name := range []string{"intermediate_ca.crt", "old/note.txt", "root_ca.key"} {
+		want, err := os.ReadFile(filepath.Join(ca, name))
+		must(err)
+		got, err := os.ReadFile(filepath.Join(moved, "ca", name))
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	key, err := pki.GenerateKey(pki.P256)
+	must(err)
+	plain, err := pki.EncodePrivateKey(key)
+	must(err)
+	must(os.WriteFile(filepath.Join(ca, "forgotten.key"), plain, 0o600))
+	status, out := runCommand(t, "-c", filepath.Join(node, configFile), "backup", filepath.Join(t.TempDir(), "b"))
+	if status != exitFailed || !strings.Contains(out, "forgotten.key is a private key that is not encrypted") {
+		t.Errorf("a key in the clear: exit %d, %s", status, out)
 	}
 }

@@ -142,6 +142,10 @@ func (r *restorePlace) findKeys(p *program, cmd *cobra.Command, o *restoreOption
 			r.passphrase = trimLine(content)
 		}
 	}
+	if len(missing) > 0 && h.Keys != nil && sealed == nil {
+		return hinted(errors.New("the keys in the backup are encrypted, and no passphrase is given"), "--passphrase-file FILE, or - for standard input; or name the keys: %s",
+			strings.Join(missing, ", "))
+	}
 	if len(missing) > 0 {
 		return hinted(fmt.Errorf("keys are missing, which are not in the backup: %s", strings.Join(missing, ", ")),
 			"put the copies that were kept apart from the backups into these places, or name them")

@@ -51,7 +51,7 @@ func makeBackup(s *Server, c *call) (any, error) {
 	}}, nil
 }
 
-// minPassphrase is backup.MinPassphrase, of a package that this one does not know; a test compares them.
+// minPassphrase is how long the passphrase of the keys must be, in octets.
 const minPassphrase = 16
 
 func (s *Server) backupTurn() chan struct{} {
