@@ -77,8 +77,8 @@ func (e *explainer) fail(name string, o record.Outcome, change, format string, a
 	e.out.Steps = append(e.out.Steps, ExplainedStep{Name: name, State: StepFail, Reason: fmt.Sprintf(format, args...), Outcome: o, Change: change})
 }
 
-// Explain answers a question. The verdict is that of [Core.Decide] on the request, so that it is the one that a caller would get; the steps come from the stages that Decide is made of. It
-// changes nothing: no rate and no quota is spent.
+// Explain answers a question. The verdict is that of [Core.Decide] on the request, so that it is the one that a caller would get; the steps come from
+// the stages that Decide is made of. It changes nothing: no rate and no quota is spent.
 func (s *Server) Explain(q *Question) Explanation {
 	e := &explainer{s: s, q: q, snap: s.cfg.Registry.Snapshot(), at: q.At}
 	if e.at.IsZero() {
@@ -124,7 +124,8 @@ func (e *explainer) failed() *ExplainedStep {
 	return nil
 }
 
-// peer is who would be on the connection. With a certificate that is given, its chain is verified as in a handshake; of one out of the registry only what is there is known.
+// peer is who would be on the connection. With a certificate that is given, its chain is verified as in a handshake; of one out of the registry only
+// what is there is known.
 func (e *explainer) peer() *Peer {
 	if e.q.Certificate != nil {
 		p, err := newPeer(tls.ConnectionState{PeerCertificates: e.q.Certificate}, nil) // no bundle has verified it
@@ -160,7 +161,8 @@ func (e *explainer) certificate() (mine bool) {
 	case err != nil:
 		e.fail("certificate", record.Unidentified, issue, "%s: %v", e.ask.Peer.Serial, err)
 	case b.Identity.Name != e.id.Name:
-		e.fail("certificate", record.Unidentified, "tenantgate explain "+b.Identity.Name+" ...", "%s is bound to identity %s", e.ask.Peer.Serial, b.Identity.Name)
+		e.fail("certificate", record.Unidentified, "tenantgate explain "+b.Identity.Name+" ...", "%s is bound to identity %s", e.ask.Peer.Serial,
+			b.Identity.Name)
 		return false
 	case e.q.Certificate == nil:
 		e.pass("certificate", "%s, valid until %s", e.ask.Peer.Serial, e.ask.Peer.NotAfter.UTC().Format(time.DateTime))
@@ -190,7 +192,8 @@ func (e *explainer) policy() {
 	case !e.q.Source.IsValid():
 		e.fail("network", record.NetworkDenied, "", "it may call from %s only, and no address is given (--from)", strings.Join(e.id.Networks, ", "))
 	default:
-		e.fail("network", record.NetworkDenied, set+" --network "+strings.Join(append(e.id.Networks[:len(e.id.Networks):len(e.id.Networks)], e.q.Source.Unmap().WithZone("").String()), ","),
+		e.fail("network", record.NetworkDenied, set+" --network "+strings.Join(append(e.id.Networks[:len(e.id.Networks):len(e.id.Networks)],
+			e.q.Source.Unmap().WithZone("").String()), ","),
 			"%s is not in %s", e.q.Source, strings.Join(e.id.Networks, ", "))
 	}
 	windows := strings.Join(e.id.CallingWindows, "; ")
@@ -204,7 +207,8 @@ func (e *explainer) policy() {
 		if at := p.NextOpening(e.at); !at.IsZero() {
 			next = "opens " + at.UTC().Format("Mon 2006-01-02 15:04Z")
 		}
-		e.fail("window", record.OutsideWindow, set+" --calling-window 'DAYS HH:MM-HH:MM ZONE'", "%s is not in %s, which %s", e.at.UTC().Format("Mon 2006-01-02 15:04Z"), windows, next)
+		e.fail("window", record.OutsideWindow, set+" --calling-window 'DAYS HH:MM-HH:MM ZONE'", "%s is not in %s, which %s",
+			e.at.UTC().Format("Mon 2006-01-02 15:04Z"), windows, next)
 	}
 }
 
@@ -230,7 +234,8 @@ func (e *explainer) request() {
 		e.fail("route", d.Outcome, "tenantgate route list", "%s has routes for %s, and not for %s", d.Path, strings.Join(d.Allow, ", "), e.q.Method)
 		return
 	case d.Route == nil:
-		e.fail("route", d.Outcome, "tenantgate route add NAME --host "+hostOnly(e.q.Host)+" --path "+d.Path+" --methods "+e.q.Method+" --tenant TENANT --role ROLE", "%s", d.Cause)
+		e.fail("route", d.Outcome, "tenantgate route add NAME --path "+d.Path+" --methods "+e.q.Method+" --tenant TENANT --role ROLE",
+			"%s", d.Cause)
 		return
 	}
 	role := d.Route.Route.Role

@@ -80,7 +80,8 @@ func (e *explainer) quota(q *quota, set string) {
 	}
 	text := used(requests, e.id.DailyRequests, "requests") + ", " + used(octets, e.id.DailyOctets, "octets")
 	if cause := u.exhausted(e.id, requests+1); cause != "" {
-		e.fail("quota", record.QuotaExhausted, set+" --daily-requests N --daily-octets N", "%s are used, until %s", text, identity.EndOfDay(day).Format("2006-01-02 15:04Z"))
+		e.fail("quota", record.QuotaExhausted, set+" --daily-requests N --daily-octets N", "%s are used, until %s", text,
+			identity.EndOfDay(day).Format("2006-01-02 15:04Z"))
 		return
 	}
 	e.pass("quota", "%s are used", text)
@@ -97,7 +98,8 @@ func (e *explainer) tenant() {
 	e.gate(tenant)
 	credentials := e.snap.Credentials(e.id.Name, tenant.Name)
 	if len(credentials) == 0 {
-		e.fail("credential", record.NoToken, "tenantgate credential add "+e.id.Name+" "+tenant.Name+" --service-key FILE", "the identity has no credential for tenant %s", tenant.Name)
+		e.fail("credential", record.NoToken, "tenantgate credential add "+e.id.Name+" "+tenant.Name+" --service-key FILE",
+			"the identity has no credential for tenant %s", tenant.Name)
 	} else {
 		e.credential(credentials, tenant)
 	}
@@ -128,7 +130,8 @@ func (e *explainer) gate(tenant *identity.Tenant) {
 		e.fail("tenant", record.TenantUnavailable, "tenantgate tenant check "+tenant.Name, "connections to %s fail: it is left alone until %s", tenant.Name,
 			time.Unix(0, g.until.Load()).UTC().Format(time.TimeOnly))
 	case g.inFlight.Load() >= share:
-		e.fail("tenant", record.TenantUnavailable, "tenantgate tenant set "+tenant.Name+" --concurrency N", "%s has all the requests that it may have", tenant.Name)
+		e.fail("tenant", record.TenantUnavailable, "tenantgate tenant set "+tenant.Name+" --concurrency N",
+			"%s has all the requests that it may have", tenant.Name)
 	default:
 		e.pass("tenant", "%s is called", tenant.Name)
 	}

@@ -39,7 +39,8 @@ func failedSteps(e proxy.Explanation) (steps []proxy.ExplainedStep) {
 	return steps
 }
 
-// TestExplainAgreesWithTheRequestPath sends what it has asked about: whatever the registry says, a request ends as it was explained, and the first step that fails is why.
+// TestExplainAgreesWithTheRequestPath sends what it has asked about: whatever the registry says, a request ends as it was explained, and the first step
+// that fails is why.
 func TestExplainAgreesWithTheRequestPath(t *testing.T) {
 	var at atomic.Int64
 	at.Store(time.Now().Unix())
@@ -68,12 +69,14 @@ func TestExplainAgreesWithTheRequestPath(t *testing.T) {
 				}
 			}
 		})
-		method, path := pick("GET", "POST", "DELETE", "PUT"), pick("/http/orders/1", "/http/orders/1?a=b", "/http/exact", "/http/stock/1", "/nowhere", "/http/orders//1", "/http/orders/%2e%2e/x", "/HTTP/ORDERS/1")
+		method, path := pick("GET", "POST", "DELETE", "PUT"), pick("/http/orders/1", "/http/orders/1?a=b", "/http/exact", "/http/stock/1", "/nowhere",
+			"/http/orders//1", "/http/orders/%2e%2e/x", "/HTTP/ORDERS/1")
 		size := 0
 		if method != "GET" {
 			size = []int{0, 50, 101, 2000}[r.IntN(4)]
 		}
-		q := &proxy.Question{Identity: "orders", Method: method, Host: "localhost", Target: path, Source: netip.MustParseAddr("127.0.0.1"), BodySize: int64(size)}
+		q := &proxy.Question{Identity: "orders", Method: method, Host: "localhost", Target: path, Source: netip.MustParseAddr("127.0.0.1"),
+			BodySize: int64(size)}
 		if n%2 == 0 {
 			q.Certificate = []*x509.Certificate{c.leaf}
 		}
@@ -92,7 +95,8 @@ func TestExplainAgreesWithTheRequestPath(t *testing.T) {
 		}
 		seen[e.Outcome.String()]++
 	}
-	for _, o := range []record.Outcome{record.Served, record.Denied, record.NetworkDenied, record.OutsideWindow, record.BodyTooLarge, record.NoRoute, record.MethodNotAllowed, record.Malformed, record.QuotaExhausted, record.Limited} {
+	for _, o := range []record.Outcome{record.Served, record.Denied, record.NetworkDenied, record.OutsideWindow, record.BodyTooLarge, record.NoRoute,
+		record.MethodNotAllowed, record.Malformed, record.QuotaExhausted, record.Limited} {
 		if seen[o.String()] == 0 {
 			t.Errorf("never saw %v: %v", o, seen)
 		}
@@ -107,7 +111,8 @@ func TestExplainSaysEachStepAndWhatChangesIt(t *testing.T) {
 		i.Disabled, i.Roles, i.Networks, i.CallingWindows = true, nil, []string{"10.0.0.0/8"}, []string{"Mon 00:00-01:00 UTC"}
 		i.MaxBody, i.DailyRequests = 10, 5
 	})
-	q := &proxy.Question{Identity: "orders", Method: "POST", Host: "localhost", Target: "/http/orders/1", Source: netip.MustParseAddr("192.0.2.1"), BodySize: 11}
+	q := &proxy.Question{Identity: "orders", Method: "POST", Host: "localhost", Target: "/http/orders/1", Source: netip.MustParseAddr("192.0.2.1"),
+		BodySize: 11}
 	q.At = c.leaf.NotBefore.Add(time.Hour)
 	for q.At.Weekday() == time.Monday {
 		q.At = q.At.Add(24 * time.Hour)
@@ -149,11 +154,13 @@ func TestExplainSaysEachStepAndWhatChangesIt(t *testing.T) {
 func BenchmarkDecideWithPolicies(b *testing.B) {
 	g := newGate(b, proxy.Limits{})
 	g.limit("orders", func(i *identity.Identity) {
-		i.Networks, i.CallingWindows, i.MaxBody = []string{"10.0.0.0/8", "127.0.0.0/8"}, []string{"Mon-Fri 00:00-24:00 Europe/Berlin", "Sat,Sun 00:00-24:00 Europe/Berlin"}, 1<<20
+		i.Networks, i.CallingWindows, i.MaxBody = []string{"10.0.0.0/8", "127.0.0.0/8"}, []string{"Mon-Fri 00:00-24:00 Europe/Berlin",
+			"Sat,Sun 00:00-24:00 Europe/Berlin"}, 1<<20
 	})
 	c := g.issue("orders")
 	core := proxy.Core{Registry: g.registry, Trust: g.trust.Load}
-	req := proxy.Request{Peer: proxy.NewPeer(c.leaf, "localhost", g.trust.Load()), Source: netip.MustParseAddr("127.0.0.1"), Host: "localhost:8443", Method: "POST",
+	req := proxy.Request{Peer: proxy.NewPeer(c.leaf, "localhost", g.trust.Load()), Source: netip.MustParseAddr("127.0.0.1"), Host: "localhost:8443",
+		Method: "POST",
 		Target: "/http/orders/4711/items?$top=1&language=EN", Length: 1024}
 	var d proxy.Decision
 	core.Decide(&req, &d)

@@ -76,8 +76,8 @@ func keyName(key string) string { return strings.ReplaceAll(key, ".", "_") }
 // unsealedKey finds private keys that lie in the clear. They do not belong into a backup without keys.
 var unsealedKey = regexp.MustCompile(`-----BEGIN (RSA |EC |DSA )?PRIVATE KEY-----`)
 
-// addCA adds the files of the CA's directory and of those in it: certificates, and keys as they are there, encrypted. Names that begin with a dot are left out; what else is
-// there and no file, is an error: a backup that leaves out half of a CA is found out too late.
+// addCA adds the files of the CA's directory and of those in it: certificates, and keys as they are there, encrypted. Names that begin with a dot are
+// left out; what else is there and no file, is an error: a backup that leaves out half of a CA is found out too late.
 func (b *preparedBackup) addCA(dir string) error {
 	return b.addDirectory(dir, "ca/")
 }
@@ -110,7 +110,8 @@ func (b *preparedBackup) addDirectory(dir, prefix string) error {
 
 func (b *preparedBackup) addFile(path, name string, info fs.FileInfo) error {
 	if !info.Mode().IsRegular() || !backup.TakesFile(name) {
-		return hinted(fmt.Errorf("%s is no file that a backup takes", path), "move it out of ca.dir: names have letters, digits, '.', '_' and '-', three directories deep at most")
+		return hinted(fmt.Errorf("%s is no file that a backup takes", path),
+			"move it out of ca.dir: names have letters, digits, '.', '_' and '-', three directories deep at most")
 	}
 	f, err := os.Open(path)
 	if err != nil {

@@ -126,7 +126,8 @@ func TestABackupMovesBetweenDatabases(t *testing.T) {
 	if err != nil || report.Broken != nil || report.Records != 3 { // init, backup, restore
 		t.Errorf("%+v, %v", report, err)
 	}
-	if status, out := runCommand(t, append([]string{"restore", makeBackupOf(t, node), filepath.Join(t.TempDir(), "again"), "--database", url}, keysOfNode(node)...)...); status != exitFailed ||
+	if status, out := runCommand(t, append([]string{"restore", makeBackupOf(t, node), filepath.Join(t.TempDir(), "again"), "--database", url},
+		keysOfNode(node)...)...); status != exitFailed ||
 		!strings.Contains(out, "is not empty") {
 		t.Errorf("restored over a database with a state: exit %d, %s", status, out)
 	}

@@ -11,12 +11,13 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/admin"
 )
 
-const explainLong = `explain asks the running server what would become of a request, without sending one: the certificate, whether the identity is enabled, its
-networks and windows, route, role and body, its limits and its quota of the day, the tenant, the credential, the protection against request forgery. Of each step it says
-whether it passes and why and, where it does not, which command would change that. The verdict is that of the request path itself.
+const explainLong = `explain asks the running server what would become of a request, without sending one: the certificate, whether
+the identity is enabled, its networks and windows, route, role and body, its limits and its quota of the day,
+the tenant, the credential, the protection against request forgery. Of each step it says whether it passes and
+why and, where it does not, which command would change that. The verdict is that of the request path itself.
 
-Nothing is spent and nothing is recorded. Limits are those of the node that is asked, as of now; what the tenant and the token server would say is not
-known (tenant check asks them).
+Nothing is spent and nothing is recorded. Limits are those of the node that is asked, as of now; what the
+tenant and the token server would say is not known (tenant check asks them).
 
 It exits 0 when the request would be sent to the tenant, and 1 when not.`
 
@@ -37,7 +38,8 @@ func newExplainCommand(p *program) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&q.From, "from", "", "IP `address` that it would come from")
 	flags.StringVar(&at, "at", "", "`time` at which it would come, as 2006-01-02T15:04:05Z or with an offset (default now)")
-	flags.StringVar(&certificate, "certificate", "", "PEM `file` of the certificate that would be shown, with its chain (default: the newest valid one of the identity)")
+	flags.StringVar(&certificate, "certificate", "",
+		"PEM `file` of the certificate that would be shown, with its chain (default: the newest valid one of the identity)")
 	flags.Var(&size, "body-size", "`size` of its body, such as 2MiB")
 	flags.Lookup("body-size").DefValue = ""
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -43,7 +43,8 @@ func identityAttributes(cmd *cobra.Command) *attributes {
 	a.size(cmd, "bandwidth", "bandwidth", "`size`, such as 1MiB, of bodies a second, both directions together; 0 is no limit (default)")
 	a.duration(cmd, "renew-grace", "renew_grace", "how `long`, such as 72h, after its end a certificate may still be renewed; 0s is not at all (default)")
 	a.names(cmd, "key-type", "key_types", "`types` of keys that its certificates may have, such as P-256,RSA-2048; empty is all (default)")
-	a.someLines(cmd, "calling-window", "always", "calling_windows", "`window` in which it may call, such as 'Mon-Fri 06:00-20:00 Europe/Berlin'; repeated for more; always is no restriction (default)")
+	a.someLines(cmd, "calling-window", "always", "calling_windows",
+		"`window` in which it may call, such as 'Mon-Fri 06:00-20:00 Europe/Berlin'; repeated for more; always is no restriction (default)")
 	a.someNames(cmd, "network", "networks", "`networks` it may call from, such as 10.1.0.0/16,192.0.2.7; all is everywhere (default)")
 	a.truth(cmd, "login-allowed", "login_allowed", "let it call with a login too, where a listener accepts one; otherwise with a certificate only (default)")
 	a.size(cmd, "max-body", "max_body", "`size`, such as 10MiB, that the body of a request may have; 0 leaves it to the route (default)")

@@ -40,17 +40,21 @@ type restoreResult struct {
 	Warnings  []string  `json:"warnings"`
 }
 
-const restoreLong = `restore puts a backup back, on a machine where there is nothing of it: tenantgate.yaml into DIR, and the database, the CA's files and the keys
-to where that configuration names them. When -c names a configuration that is there, it is kept, and says where everything goes; so a backup of SQLite is
-restored into PostgreSQL and the other way round. No server may run meanwhile. What is in the way is named, and nothing is overwritten. It is all or nothing: when it is
-killed, the place is refused by serve, and the same restore again begins anew. Run it as the server's user, to whom the files then belong.
+const restoreLong = `restore puts a backup back, on a machine where there is nothing of it: tenantgate.yaml into DIR, and the
+database, the CA's files and the keys to where that configuration names them. When -c names a configuration
+that is there, it is kept, and says where everything goes; so a backup of SQLite is restored into PostgreSQL
+and the other way round. No server may run meanwhile. What is in the way is named, and nothing is overwritten.
+It is all or nothing: when it is killed, the place is refused by serve, and the same restore again begins
+anew. Run it as the server's user, to whom the files then belong.
 
-The keys must be there before (at their places, or by --master-key and --ca-passphrase) unless they are in the backup. They are tried, and the backup must be sealed
-with them, before anything is written.
+The keys must be there before (at their places,         or by --master-key and --ca-passphrase) unless they
+are in the backup. They are tried, and the backup must be sealed with them, before anything is written.
 
-What comes back is the state of the backup's time. What was done since is undone: certificates that were issued since are unknown, and those
-that were REVOKED SINCE ARE GOOD AGAIN; --crl takes the last revocation list that was published and revokes what is on it. Enrolment tokens that look unused are
-withdrawn, because they may have been used since (--keep-enrolment-tokens). Revocation lists go on with higher numbers. The restore is on record.`
+What comes back is the state of the backup's time. What was done since is undone: certificates that were
+issued since are unknown, and those that were REVOKED SINCE ARE GOOD AGAIN; --crl takes the last revocation
+list that was published and revokes what is on it. Enrolment tokens that look unused are withdrawn, because
+they may have been used since (--keep-enrolment-tokens). Revocation lists go on with higher numbers. The
+restore is on record.`
 
 func newRestoreCommand(p *program) *cobra.Command {
 	var o restoreOptions
@@ -153,7 +157,8 @@ func (p *program) explainRestore(o *restoreOptions, r *restoreResult) error {
 func (r *restoreResult) warn(o *restoreOptions) {
 	r.Warnings = []string{"compare the audit head with the last one that was noted: what is missing was lost"}
 	if o.crl == "" {
-		r.Warnings = append(r.Warnings, "certificates that were revoked since are good again: tenantgate cert revoke SERIAL, or restore anew with --crl, the last revocation list that was published")
+		r.Warnings = append(r.Warnings, "certificates that were revoked since are good again: tenantgate cert revoke SERIAL, "+
+			"or restore anew with --crl, the last revocation list that was published")
 	} else {
 		r.Warnings = append(r.Warnings, "certificates that were revoked after the revocation list was made are good again: tenantgate cert revoke SERIAL")
 	}

@@ -143,7 +143,8 @@ func (r *restorePlace) findKeys(p *program, cmd *cobra.Command, o *restoreOption
 		}
 	}
 	if len(missing) > 0 && h.Keys != nil && sealed == nil {
-		return hinted(errors.New("the keys in the backup are encrypted, and no passphrase is given"), "--passphrase-file FILE, or - for standard input; or name the keys: %s",
+		return hinted(errors.New("the keys in the backup are encrypted, and no passphrase is given"),
+			"--passphrase-file FILE, or - for standard input; or name the keys: %s",
 			strings.Join(missing, ", "))
 	}
 	if len(missing) > 0 {
@@ -178,7 +179,8 @@ func (r *restorePlace) findKey(f secretFile, given string, sealed []byte) ([]byt
 func (p *program) keysOf(cmd *cobra.Command, passphraseFile string, h *backup.Header) (map[string][]byte, error) {
 	if h.Keys == nil {
 		if passphraseFile != "" {
-			return nil, hinted(errors.New("--passphrase-file is given, and the backup holds no keys"), "leave it out; the keys are files that were kept elsewhere")
+			return nil, hinted(errors.New("--passphrase-file is given, and the backup holds no keys"),
+				"leave it out; the keys are files that were kept elsewhere")
 		}
 		return nil, nil
 	}

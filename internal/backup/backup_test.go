@@ -345,8 +345,9 @@ func TestAHostileFileIsRefused(t *testing.T) {
 	header := `{"tenantgate_backup":1,"schemas":{"family":1},"files":[%s]}` + "\n"
 	table := `{"table":"parents","columns":[{"name":"name","kind":"text"},{"name":"weight","kind":"float"},{"name":"picture","kind":"bytes"},{"name":"n","kind":"int"}]}` + "\n"
 	for name, text := range map[string]string{
-		"another format":          `{"tenantgate_backup":2}` + "\n",
-		"a path":                  fmt.Sprintf(header, `{"name":"ca/../../etc/passwd","content":"","sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}`),
+		"another format": `{"tenantgate_backup":2}` + "\n",
+		"a path": fmt.Sprintf(header,
+			`{"name":"ca/../../etc/passwd","content":"","sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}`),
 		"an absolute path":        fmt.Sprintf(header, `{"name":"/etc/passwd"}`),
 		"a dot file":              fmt.Sprintf(header, `{"name":"ca/.ssh"}`),
 		"a mode with bits":        fmt.Sprintf(header, `{"name":"config","mode":2147484141}`),

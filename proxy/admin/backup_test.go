@@ -45,7 +45,8 @@ func TestABackupIsStreamedOneAtATime(t *testing.T) {
 	if !strings.Contains(e.Detail, "broken") {
 		t.Errorf("it does not say why: %+v", e)
 	}
-	if e := wantError(t, h.client.Backup(t.Context(), admin.BackupRequest{KeysPassphrase: "fifteen octets."}, io.Discard), 422); e.Field != "keys_passphrase" || strings.Contains(e.Detail, "fifteen") {
+	if e := wantError(t, h.client.Backup(t.Context(), admin.BackupRequest{KeysPassphrase: "fifteen octets."}, io.Discard),
+		422); e.Field != "keys_passphrase" || strings.Contains(e.Detail, "fifteen") {
 		t.Errorf("a short passphrase: %+v", e)
 	}
 }
