@@ -258,6 +258,11 @@ func (r *restorePlace) refuseExisting() error {
 			way = append(way, f.path)
 		}
 	}
+	others, err := r.otherAuthorities()
+	if err != nil {
+		return err
+	}
+	way = append(way, others...)
 	if !r.cfg.sharedDatabase() {
 		for _, suffix := range []string{"", "-wal", "-journal"} {
 			path := sqlitePath(r.cfg.Database) + suffix
@@ -273,6 +278,25 @@ func (r *restorePlace) refuseExisting() error {
 	}
 	return hinted(fmt.Errorf("%s: there already, nothing was changed", strings.Join(way, ", ")),
 		"restore overwrites nothing: choose another directory, or move these away if they are to be given up")
+}
+
+// otherAuthorities lists what is in the CA's directory and not in the backup: a root of something else there would be trusted.
+func (r *restorePlace) otherAuthorities() (others []string, err error) {
+	err = filepath.WalkDir(r.cfg.CA.Dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && path == r.cfg.CA.Dir:
+			return nil
+		case err != nil:
+			return fmt.Errorf("looking into ca.dir: %w", err)
+		case d.IsDir(), strings.HasPrefix(d.Name(), "."):
+			return nil
+		}
+		if !slices.ContainsFunc(r.files, func(f placedFile) bool { return f.path == path }) {
+			others = append(others, path)
+		}
+		return nil
+	})
+	return others, err
 }
 
 // sqlitePath is the file that the configuration names as the database.
@@ -383,10 +407,13 @@ func (r *restorePlace) nameDatabase(url string) error {
 		return nil
 	}
 	path := sqlitePath(r.cfg.Database)
-	if err := os.Link(url, path); err != nil {
+	if _, err := os.Lstat(path); err == nil { // a rename would replace it
+		return fmt.Errorf("naming the database: %s has come meanwhile", path)
+	}
+	if err := os.Rename(url, path); err != nil {
 		return fmt.Errorf("naming the database: %w", err)
 	}
-	removeDatabase(url)
+	removeDatabase(url) // its lock
 	if err := syncDirectory(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("naming the database: %w", err)
 	}
