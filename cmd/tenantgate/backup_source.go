@@ -131,6 +131,11 @@ func (b *preparedBackup) addFile(path, name string, info fs.FileInfo) error {
 
 // write records the act, because it reads secrets, and then writes the backup, in which that record is the last or one of the last.
 func (b *preparedBackup) write(ctx context.Context, w io.Writer, passphrase string, p backup.Progress) error {
+	return b.writeAs(ctx, w, passphrase, owners(), p)
+}
+
+// writeAs is write for a program whose tables are those of other owners.
+func (b *preparedBackup) writeAs(ctx context.Context, w io.Writer, passphrase string, owners []database.Owner, p backup.Progress) error {
 	s := b.source
 	var keys []byte
 	if len(b.keys) > 0 {
@@ -143,7 +148,7 @@ func (b *preparedBackup) write(ctx context.Context, w io.Writer, passphrase stri
 		return err
 	}
 	return backup.Write(ctx, w, backup.Source{
-		DB: s.db, Owners: owners(), Sealer: s.sealer, Version: readVersion().Version, Files: b.files, Keys: keys, Progress: p,
+		DB: s.db, Owners: owners, Sealer: s.sealer, Version: readVersion().Version, Files: b.files, Keys: keys, Progress: p,
 		Describe: func(ctx context.Context, tx *sql.Tx, h *backup.Header) error {
 			check, err := identity.KeyCheck(ctx, tx)
 			if err != nil {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/tenantgate/tenantgate/identity"
@@ -176,6 +177,59 @@ func TestAnInterruptedRestoreIntoPostgreSQLIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole.Close()
+}
+
+// TestABackupOfANewerVersionIsRefused, and leaves nothing behind.
+func TestABackupOfANewerVersionIsRefused(t *testing.T) {
+	node := newInstallation(t)
+	db, err := database.OpenExisting(t.Context(), filepath.Join(node, "tenantgate.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer := append(owners(), database.Owner{Name: "later", Migrations: fstest.MapFS{"00001_later.sql": {Data: []byte("-- +goose Up\nCREATE TABLE later (id BIGINT);")}}})
+	if err := database.Migrate(t.Context(), db, "later", newer[len(newer)-1].Migrations); err != nil {
+		t.Fatal(err)
+	}
+	key, err := readSecretFile(filepath.Join(node, "keys/master.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealer, err := identity.NewSealer(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prepared, err := (&backupSource{db: db, sealer: sealer, cfg: loadedConfig(t, node), config: filepath.Join(node, configFile)}).prepare("test", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "newer.backup")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = prepared.writeAs(t.Context(), f, "", newer, nil)
+	f.Close()
+	db.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := filepath.Join(t.TempDir(), "place")
+	status, out := runCommand(t, append([]string{"restore", path, place}, keysOfNode(node)...)...)
+	if status != exitFailed || !strings.Contains(out, `tables of "later", which this program does not know`) {
+		t.Errorf("exit %d, %s", status, out)
+	}
+	if _, err := os.Stat(place); !os.IsNotExist(err) {
+		t.Errorf("something was left behind: %v", err)
+	}
+}
+
+func loadedConfig(t *testing.T, node string) *Config {
+	t.Helper()
+	cfg, err := loadConfig(filepath.Join(node, configFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
 }
 
 // TestManyIdentities says what a large state takes. It runs with TENANTGATE_MANY=1000000.

@@ -34,6 +34,8 @@ type restorePlace struct {
 	passphrase []byte // of the CA's keys
 	authority  []*x509.Certificate
 	crl        *x509.RevocationList
+
+	madeDir string // the directory that was made for an SQLite file; "" when it was there
 }
 
 // placedFile is one file to be written.
@@ -384,8 +386,10 @@ func (r *restorePlace) openPlace() (url string, release func(), err error) {
 		return r.cfg.Database, func() {}, nil
 	}
 	path := sqlitePath(r.cfg.Database)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", nil, fmt.Errorf("making the database's directory: %w", err)
+	if made, err := makeDir(filepath.Dir(path)); err != nil {
+		return "", nil, err
+	} else if made {
+		r.madeDir = filepath.Dir(path)
 	}
 	release, err = exclusive(filepath.Dir(path))
 	if err != nil {
@@ -427,6 +431,9 @@ func (r *restorePlace) undo(url string, made []string) {
 	}
 	for _, path := range slices.Backward(made) {
 		os.Remove(path) // of a directory, works only while it is empty
+	}
+	if r.madeDir != "" {
+		os.Remove(r.madeDir)
 	}
 }
 
