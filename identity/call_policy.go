@@ -108,6 +108,12 @@ func (v *validation) policies(i *Identity) {
 			v.fail("calling_windows", quoted(s)+": "+err.Error(), windowForm)
 		}
 	}
+	if i.CallingWindows != nil && len(i.CallingWindows) == 0 {
+		v.fail("calling_windows", "an empty list", "null is always: an empty list could be meant as never")
+	}
+	if i.Networks != nil && len(i.Networks) == 0 {
+		v.fail("networks", "an empty list", "null is everywhere: an empty list could be meant as nowhere")
+	}
 	if len(i.Networks) > maxNetworks {
 		v.fail("networks", "more than "+strconv.Itoa(maxNetworks), "join some")
 	}

@@ -53,7 +53,8 @@ func TestWindowsHaveOneForm(t *testing.T) {
 			t.Errorf("%s: %q, %v", in, w.String(), err)
 		}
 	}
-	for _, bad := range []string{"", "Mon", "Mon-Fri 6:00-20:00", "Mon-Fri 06:00", "Mon-Fri 06:00-06:00", "Mon-Fri 24:00-06:00", "Mon-Fri 06:00-25:00", "Mon-Fri 06:60-07:00",
+	for _, bad := range []string{"", "Mon", "Mon-Fri 6:00-20:00", "Mon-Fri 06:00", "Mon-Fri 06:00-06:00", "Mon-Fri 24:00-06:00",
+		"Mon-Fri 06:00-25:00", "Mon-Fri 06:60-07:00",
 		"Mon- 06:00-20:00", "Mon-Fri 06:00-20:00 Mars/Olympus", "Mon-Fri 06:00-20:00 Local", "Mon-Fri 06:00-20:00 ../../etc/passwd", "Mon-Fri +6:00-20:00 UTC", "Mon-Fri 06:00-20:00 UTC x"} {
 		if w, err := identity.ParseWindow(bad); err == nil {
 			t.Errorf("%q is taken for %q", bad, w)
@@ -74,8 +75,10 @@ func TestPoliciesAreStoredAndAsked(t *testing.T) {
 		s := newSealer(t)
 		r := openRegistry(t, db, s)
 		err = r.Change(t.Context(), func(tx *identity.Tx) error {
-			_, err := tx.AddIdentity(t.Context(), identity.Identity{Name: "erp", Owner: "team", LoginAllowed: true, MaxBody: 1 << 20, DailyRequests: 10, DailyOctets: 1 << 40,
-				CallingWindows: []string{"Sat,Sun 00:00-24:00", "Mon,Tue,Wed,Thu,Fri 06:00-20:00 Europe/Berlin"}, Networks: []string{"2001:db8::/32", "10.1.0.0/16", "192.0.2.7"}})
+			_, err := tx.AddIdentity(t.Context(), identity.Identity{Name: "erp", Owner: "team", CertificatesOnly: true, MaxBody: 1 << 20,
+				DailyRequests: 10, DailyOctets: 1 << 40,
+				CallingWindows: []string{"Sat,Sun 00:00-24:00", "Mon,Tue,Wed,Thu,Fri 06:00-20:00 Europe/Berlin"}, Networks: []string{"2001:db8::/32",
+					"10.1.0.0/16", "192.0.2.7"}})
 			return err
 		})
 		if err != nil {
@@ -83,11 +86,12 @@ func TestPoliciesAreStoredAndAsked(t *testing.T) {
 		}
 		for what, registry := range map[string]*identity.Registry{"the same": r, "another": openRegistry(t, db, s)} {
 			i, _ := registry.Snapshot().Identity("erp")
-			if !i.LoginAllowed || i.MaxBody != 1<<20 || i.DailyRequests != 10 || i.DailyOctets != 1<<40 || !i.HasDailyQuota() || len(i.CallingWindows) != 2 || len(i.Networks) != 3 {
+			if !i.CertificatesOnly || i.MaxBody != 1<<20 || i.DailyRequests != 10 || i.DailyOctets != 1<<40 || !i.HasDailyQuota() || len(i.CallingWindows) != 2 || len(i.Networks) != 3 {
 				t.Errorf("%s: %+v", what, i)
 			}
 			p := i.CallPolicy()
-			for address, want := range map[string]bool{"10.1.2.3": true, "10.2.0.1": false, "192.0.2.7": true, "192.0.2.8": false, "::ffff:10.1.2.3": true, "2001:db8::1%eth0": true, "::1": false} {
+			for address, want := range map[string]bool{"10.1.2.3": true, "10.2.0.1": false, "192.0.2.7": true, "192.0.2.8": false,
+				"::ffff:10.1.2.3": true, "2001:db8::1%eth0": true, "::1": false} {
 				if got := p.AllowsFrom(netip.MustParseAddr(address)); got != want {
 					t.Errorf("%s: from %s: %v", what, address, got)
 				}
@@ -148,7 +152,8 @@ func TestDailyUseOfAllNodesIsAddedUp(t *testing.T) {
 }
 
 func BenchmarkPolicy(b *testing.B) {
-	i := identity.Identity{Name: "erp", Owner: "team", CallingWindows: []string{"Mon-Fri 06:00-20:00 Europe/Berlin", "Sat,Sun 00:00-24:00 UTC"}, Networks: []string{"10.1.0.0/16", "192.0.2.0/24"}}
+	i := identity.Identity{Name: "erp", Owner: "team", CallingWindows: []string{"Mon-Fri 06:00-20:00 Europe/Berlin", "Sat,Sun 00:00-24:00 UTC"},
+		Networks: []string{"10.1.0.0/16", "192.0.2.0/24"}}
 	p := identity.PolicyOf(&i)
 	at, from := time.Date(2026, 6, 6, 12, 0, 0, 0, time.UTC), netip.MustParseAddr("192.0.2.9")
 	b.ReportAllocs()

@@ -31,7 +31,8 @@ func EndOfDay(day int64) time.Time { return time.Unix((day+1)*24*60*60, 0).UTC()
 // keptDays is for how many days what was used can be looked up.
 const keptDays = 35
 
-// SpendDaily adds what was counted on this node to the day's use, in one transaction, and returns what all nodes together have counted, in the same order. What was spent long ago is forgotten meanwhile.
+// SpendDaily adds what was counted on this node to the day's use, in one transaction, and returns what all nodes together have counted, in the same
+// order. What was spent long ago is forgotten meanwhile.
 func (r *Registry) SpendDaily(ctx context.Context, day int64, spent []DailyUse) ([]DailyUse, error) {
 	tx, err := r.db.BeginTx(ctx, nil)
 	if err != nil {

@@ -41,17 +41,17 @@ type Identity struct {
 	RenewGrace Duration `json:"renew_grace,omitempty"`
 	// KeyTypes are the types of keys that certificates of the identity may have, sorted (see [KeyTypes]); none is all of them.
 	KeyTypes []string `json:"key_types,omitempty"`
-	// CallingWindows are the times of the week in which it may call, such as "Mon-Fri 06:00-20:00 Europe/Berlin" (see [ParseWindow]); none is always. A request counts by
-	// when it begins.
+	// CallingWindows are the times of the week in which it may call, such as "Mon-Fri 06:00-20:00 Europe/Berlin" (see [ParseWindow]); none is always. A
+	// request counts by when it begins.
 	CallingWindows []string `json:"calling_windows,omitempty"`
 	// Networks are where it may call from, such as "10.1.0.0/16"; none is everywhere.
 	Networks []string `json:"networks,omitempty"`
-	// LoginAllowed says that the identity may also call with a login, where a listener accepts one; otherwise with a certificate only.
-	LoginAllowed bool `json:"login_allowed,omitempty"`
+	// CertificatesOnly says that no login stands for the identity, whichever there are: it calls with a certificate or not at all.
+	CertificatesOnly bool `json:"certificates_only,omitempty"`
 	// MaxBody bounds the body of a request, in octets; 0 leaves it to the route.
 	MaxBody int64 `json:"max_body,omitempty"`
-	// DailyRequests and DailyOctets are what it may use in a day (UTC), on all nodes together, but for some seconds in which they do not know of each other; octets are
-	// those of bodies, both directions. 0 is no limit. The request during which octets run out is served to its end.
+	// DailyRequests and DailyOctets are what it may use in a day (UTC), on all nodes together, but for some seconds in which they do not know of each
+	// other; octets are those of bodies, both directions. 0 is no limit. The request during which octets run out is served to its end.
 	DailyRequests int64 `json:"daily_requests,omitempty"`
 	DailyOctets   int64 `json:"daily_octets,omitempty"`
 	// Created is when the identity was added. The registry sets it.

@@ -304,7 +304,7 @@ func (l *loader) identities(ctx context.Context, q querier, touched string, args
 	var i *Identity
 	var roles, keyTypes, windows, networks string
 	var review string
-	var disabled, created, updated, login int64
+	var disabled, created, updated, certificatesOnly int64
 	into := make([]any, 20)
 	err := each(ctx, q, func(row scanner) error {
 		i = take(&slab)
@@ -312,7 +312,7 @@ func (l *loader) identities(ctx context.Context, q querier, touched string, args
 		into[4], into[5], into[6], into[7] = &disabled, &review, &created, &updated
 		into[8], into[9], into[10], into[11] = &i.Rate, &i.Burst, &i.Concurrency, &i.Bandwidth
 		into[12], into[13] = &i.RenewGrace, &keyTypes
-		into[14], into[15], into[16] = &windows, &networks, &login
+		into[14], into[15], into[16] = &windows, &networks, &certificatesOnly
 		into[17], into[18], into[19] = &i.MaxBody, &i.DailyRequests, &i.DailyOctets
 		if err := row.Scan(into...); err != nil {
 			return err
@@ -323,7 +323,7 @@ func (l *loader) identities(ctx context.Context, q querier, touched string, args
 		i.ReviewDate = Date(review)
 		i.Roles, i.Disabled = l.roleList(roles), disabled != 0
 		i.KeyTypes = l.roleList(keyTypes)
-		i.LoginAllowed = login != 0
+		i.CertificatesOnly = certificatesOnly != 0
 		l.policy(i, windows, networks)
 		i.Created, i.Updated = fromMicros(created), fromMicros(updated)
 		list = append(list, i)

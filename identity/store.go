@@ -37,7 +37,7 @@ const (
 	routeColumns = `name, host, path, methods, tenant, tenant_path, role, case_rule, max_body, response_timeout, idle_timeout, scope, created, updated, upgrade, ` +
 		`token_parameters, csrf, csrf_path, caller_header`
 	identityColumns = `name, owner, description, roles, disabled, review_date, created, updated, rate, burst, concurrency, bandwidth, renew_grace, key_types, ` +
-		`calling_windows, networks, login_allowed, max_body, daily_requests, daily_octets`
+		`calling_windows, networks, certificates_only, max_body, daily_requests, daily_octets`
 	credentialColumns = `id, identity, tenant, client_id, auth_style, token_url, scope, kind, certificate, not_after, created, secret, ` +
 		`issuer, token_parameters, key_id, assertion_algorithm, assertion_audience, keyless, lifetime`
 	certificateColumns = `fingerprint, identity, serial, subject, not_before, not_after, created, revoked_at, revocation_reason`
@@ -60,7 +60,7 @@ const (
 		`$15, $16, $17, $18, $19, $20)`
 	updateIdentity = `UPDATE identities SET owner = $2, description = $3, roles = $4, disabled = $5, review_date = $6, ` +
 		`created = $7, updated = $8, rate = $9, burst = $10, concurrency = $11, bandwidth = $12, renew_grace = $13, key_types = $14, ` +
-		`calling_windows = $15, networks = $16, login_allowed = $17, max_body = $18, daily_requests = $19, daily_octets = $20 WHERE name = $1`
+		`calling_windows = $15, networks = $16, certificates_only = $17, max_body = $18, daily_requests = $19, daily_octets = $20 WHERE name = $1`
 	deleteIdentity = `DELETE FROM identities WHERE name = $1`
 
 	insertCredential = `INSERT INTO credentials (` + credentialColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`
@@ -111,7 +111,7 @@ func identityArgs(i *Identity) []any {
 	return []any{i.Name, i.Owner, i.Description, strings.Join(i.Roles, " "), flag(i.Disabled), string(i.ReviewDate),
 		micros(i.Created), micros(i.Updated), i.Rate, int64(i.Burst), int64(i.Concurrency), i.Bandwidth,
 		int64(i.RenewGrace), strings.Join(i.KeyTypes, " "),
-		strings.Join(i.CallingWindows, "\n"), strings.Join(i.Networks, " "), flag(i.LoginAllowed), i.MaxBody, i.DailyRequests, i.DailyOctets}
+		strings.Join(i.CallingWindows, "\n"), strings.Join(i.Networks, " "), flag(i.CertificatesOnly), i.MaxBody, i.DailyRequests, i.DailyOctets}
 }
 
 func credentialArgs(c *Credential, sealed []byte) []any {

@@ -66,6 +66,8 @@ func TestValidateRefuses(t *testing.T) {
 		{"negative concurrency", "concurrency", withIdentity(func(v *identity.Identity) { v.Concurrency = -1 })},
 		{"bandwidth of a telex", "bandwidth", withIdentity(func(v *identity.Identity) { v.Bandwidth = 6 })},
 
+		{"no window", "calling_windows", withIdentity(func(v *identity.Identity) { v.CallingWindows = []string{} })},
+		{"no network", "networks", withIdentity(func(v *identity.Identity) { v.Networks = []string{} })},
 		{"window without hours", "calling_windows", withIdentity(func(v *identity.Identity) { v.CallingWindows = []string{"Mon-Fri"} })},
 		{"seventeen windows", "calling_windows", withIdentity(func(v *identity.Identity) { v.CallingWindows = make([]string, 17) })},
 		{"network with bits behind its length", "networks", withIdentity(func(v *identity.Identity) { v.Networks = []string{"10.0.0.1/8"} })},

@@ -26,9 +26,9 @@ func weekday(i int) time.Weekday { return time.Weekday((i + 1) % 7) }
 
 const windowForm = "write it like Mon-Fri 06:00-20:00 Europe/Berlin, or daily 22:00-04:00; without a zone it is UTC"
 
-// ParseWindow reads days, hours and a time zone: "Mon-Fri 06:00-20:00 Europe/Berlin", "Sat,Sun 00:00-24:00 UTC", "daily 22:00-04:00 UTC". Days are a range, a list of
-// ranges, or daily; zones are names of the IANA database, UTC when there is none. A window that ends before it begins ends on the next day, which need not be named. The
-// hours are those of clocks on the wall: where clocks are put forward or back, a window is an hour shorter or longer.
+// ParseWindow reads days, hours and a time zone: "Mon-Fri 06:00-20:00 Europe/Berlin", "Sat,Sun 00:00-24:00 UTC", "daily 22:00-04:00 UTC". Days are a
+// range, a list of ranges, or daily; zones are names of the IANA database, UTC when there is none. A window that ends before it begins ends on the next
+// day, which need not be named. The hours are those of clocks on the wall: where clocks are put forward or back, a window is an hour shorter or longer.
 func ParseWindow(s string) (Window, error) {
 	var w Window
 	parts := strings.Fields(s)
@@ -127,7 +127,7 @@ func parseHours(s string) (from, to int, err error) {
 // parseZone finds a zone of the IANA database.
 func parseZone(s string) (*time.Location, error) {
 	if s == "Local" {
-		return nil, errors.New("Local is another zone on every machine")
+		return nil, errors.New("the zone Local is another one on every machine")
 	}
 	zone, err := time.LoadLocation(s)
 	if err != nil {

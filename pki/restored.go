@@ -49,8 +49,8 @@ func CheckPassphrase(name string, pem, passphrase []byte) error {
 	return err
 }
 
-// RevokeListed revokes, as of the times and for the reasons that a revocation list gives, the certificates on it that are not revoked, and returns them. The caller has
-// checked who signed the list.
+// RevokeListed revokes, as of the times and for the reasons that a revocation list gives, the certificates on it that are not revoked, and returns them.
+// The caller has checked who signed the list.
 func RevokeListed(ctx context.Context, tx *sql.Tx, list *x509.RevocationList) ([]Record, error) {
 	var revoked []Record
 	for _, e := range list.RevokedCertificateEntries {

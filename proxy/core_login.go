@@ -55,6 +55,8 @@ func admits(b *identity.Binding, source netip.Addr, now time.Time) (record.Outco
 		return record.LoginClosed, "login is closed"
 	case b.Identity.Disabled:
 		return record.Denied, "identity is disabled"
+	case b.Identity.CertificatesOnly:
+		return record.Denied, "identity calls with certificates only"
 	case !b.Login.AllowsSource(source):
 		return record.Denied, "login is not accepted from this network"
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/record"
 )
 
-// dayUse is what one identity has used of one day: what all nodes had stored when this one last asked, and what this one has counted since. Requests count and take no lock; what
-// was counted is stored in the background, every dailyInterval.
+// dayUse is what one identity has used of one day: what all nodes had stored when this one last asked, and what this one has counted since. Requests
+// count and take no lock; what was counted is stored in the background, every dailyInterval.
 type dayUse struct {
 	identity string
 	day      int64
@@ -105,7 +105,8 @@ func (s *Server) keepDaily() {
 	}
 }
 
-// storeDaily stores what was counted since the last time and learns what other nodes have. Without the database this node goes on counting (law 10), and stores later.
+// storeDaily stores what was counted since the last time and learns what other nodes have. Without the database this node goes on counting (law 10), and
+// stores later.
 func (s *Server) storeDaily() {
 	s.daily.storing.Lock()
 	defer s.daily.storing.Unlock()

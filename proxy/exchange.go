@@ -189,7 +189,8 @@ func (x *exchange) forget() {
 // decide asks the core.
 func (x *exchange) decide() {
 	x.ask = Request{
-		Peer: x.conn.peer, Source: x.conn.address, Host: x.req.Host, Method: x.req.Method, Target: x.req.Target, Length: x.req.Length, Fields: x.req.Fields, Now: x.access.Time,
+		Peer: x.conn.peer, Source: x.conn.address,
+		Host: x.req.Host, Method: x.req.Method, Target: x.req.Target, Length: x.req.Length, Fields: x.req.Fields, Now: x.access.Time,
 	}
 	d := &x.decision
 	switch {

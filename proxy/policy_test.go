@@ -122,7 +122,8 @@ func TestAQuotaOfTheDay(t *testing.T) {
 			}
 			// A node that is started again knows what was used, and one beside it learns of it.
 			g.server.StoreDaily()
-			other := proxy.New(proxy.Config{Registry: g.registry, Trust: g.trust.Load, Tokens: g.tokens, Log: g.log, Now: func() time.Time { return time.Unix(at.Load(), 0) }})
+			other := proxy.New(proxy.Config{Registry: g.registry, Trust: g.trust.Load, Tokens: g.tokens, Log: g.log,
+				Now: func() time.Time { return time.Unix(at.Load(), 0) }})
 			t.Cleanup(func() { other.Shutdown(t.Context()) })
 			if err := other.LoadDaily(t.Context()); err != nil {
 				t.Fatal(err)

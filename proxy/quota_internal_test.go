@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tenantgate/tenantgate/identity"
+	"github.com/tenantgate/tenantgate/proxy/record"
 )
 
 func TestARateIsKeptOverTime(t *testing.T) {
@@ -87,6 +88,22 @@ func BenchmarkLimits(b *testing.B) {
 		x.admit()
 		h.out = h.out[:0]
 		x.rateFields()
+		x.leave()
+	}
+}
+
+// BenchmarkQuotaOfTheDay is what a quota costs a request, beside the other limits.
+func BenchmarkQuotaOfTheDay(b *testing.B) {
+	x := &exchange{server: &Server{made: time.Now()}, conn: &conn{}}
+	x.decision.Binding = &identity.Binding{Identity: &identity.Identity{Name: "orders", DailyRequests: 1 << 50, DailyOctets: 1 << 50}}
+	x.now = x.server.made
+	x.access.Time = x.server.made
+	b.ReportAllocs()
+	for b.Loop() {
+		if outcome, _ := x.admit(); outcome != record.Served {
+			b.Fatal(outcome)
+		}
+		x.server.daily.pass(x.today, 1)
 		x.leave()
 	}
 }

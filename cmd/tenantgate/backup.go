@@ -22,15 +22,18 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/admin"
 )
 
-const backupLong = `backup writes the whole state of a server into one file: every table of the database as it is at one moment, the
-files of the CA (keys as they lie there, encrypted) and the configuration. The server goes on working meanwhile. Without a running server
-the database of --config is read directly; one that is in use by another program is not.
+const backupLong = `backup writes the whole state of a server into one file: every table of the database as it is at one moment,
+the files of the CA (keys as they lie there, encrypted) and the configuration. The server goes on working
+meanwhile. Without a running server the database of --config is read directly; one that is in use by another
+program is not.
 
-The keys (key_file, ca.passphrase_file) are not in it, so that whoever finds the file has no secret. Keep a copy of them elsewhere: a backup is
-worthless without them. --with-keys puts them in, encrypted with age under a passphrase of 16 octets or more; then the passphrase is what must
-not be lost, and must not be kept beside the file. A password in the database's address is left out in either case.
+The keys (key_file, ca.passphrase_file) are not in it, so that whoever finds the file has no secret. Keep a
+copy of them elsewhere: a backup is worthless without them. --with-keys puts them in, encrypted with age under
+a passphrase of 16 octets or more; then the passphrase is what must not be lost, and must not be kept beside
+the file. A password in the database's address is left out in either case.
 
-FILE must not exist. It is written under another name, read back, and named when it is whole; only its owner may read it.`
+FILE must not exist. It is written under another name, read back, and named when it is whole; only its owner
+may read it.`
 
 // backupResult is what `backup` says about the file it has made.
 type backupResult struct {
@@ -64,7 +67,8 @@ func newBackupCommand(p *program) *cobra.Command {
 					return err
 				}
 				if len(passphrase) < backup.MinPassphrase {
-					return usageError(cmd, "the passphrase has %d octets, and %d are the least: the keys of every tenant are behind it", len(passphrase), backup.MinPassphrase)
+					return usageError(cmd, "the passphrase has %d octets, and %d are the least: the keys of every tenant are behind it",
+						len(passphrase), backup.MinPassphrase)
 				}
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
@@ -75,7 +79,8 @@ func newBackupCommand(p *program) *cobra.Command {
 			}
 			return p.show(result, func(w io.Writer) {
 				fields(w, field{"file", result.File}, field{"size", strconv.FormatInt(result.Bytes, 10) + " bytes"}, field{"state of", moment(result.Time)},
-					field{"audit head", result.Head}, field{"keys", map[bool]string{true: "in it, encrypted", false: "not in it: keep copies of them elsewhere"}[result.Keys]})
+					field{"audit head", result.Head}, field{"keys", map[bool]string{true: "in it, encrypted",
+						false: "not in it: keep copies of them elsewhere"}[result.Keys]})
 			})
 		},
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -75,40 +76,66 @@ func keyName(key string) string { return strings.ReplaceAll(key, ".", "_") }
 // unsealedKey finds private keys that lie in the clear. They do not belong into a backup without keys.
 var unsealedKey = regexp.MustCompile(`-----BEGIN (RSA |EC |DSA )?PRIVATE KEY-----`)
 
-// addCA adds the files of the CA's directory: certificates, and keys as they are there, encrypted.
+// addCA adds the files of the CA's directory and of those in it: certificates, and keys as they are there, encrypted. Names that begin with a dot are
+// left out; what else is there and no file, is an error: a backup that leaves out half of a CA is found out too late.
 func (b *preparedBackup) addCA(dir string) error {
+	return b.addDirectory(dir, "ca/")
+}
+
+func (b *preparedBackup) addDirectory(dir, prefix string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("reading the CA's files: %w", err)
 	}
 	for _, e := range entries {
-		if !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".") {
+		if strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
-		info, err := e.Info()
-		if err != nil {
+		info, err := os.Stat(path) // of what a link leads to: secrets are mounted so in containers
+		switch {
+		case err != nil:
 			return fmt.Errorf("reading the CA's files: %w", err)
+		case info.IsDir():
+			err = b.addDirectory(path, prefix+e.Name()+"/")
+		default:
+			err = b.addFile(path, prefix+e.Name(), info)
 		}
-		f, err := os.Open(path)
 		if err != nil {
-			return fmt.Errorf("reading the CA's files: %w", err)
+			return err
 		}
-		content, err := readAtMost(f, maxInput)
-		f.Close()
-		if err != nil {
-			return fmt.Errorf("reading %s: %w", path, err)
-		}
-		if unsealedKey.Match(content) && !bytes.Contains(content, []byte("Proc-Type: 4,ENCRYPTED")) {
-			return hinted(fmt.Errorf("%s is a private key that is not encrypted: it goes into no backup", path), "encrypt it, or move it out of ca.dir")
-		}
-		b.files = append(b.files, backup.NewFile("ca/"+e.Name(), info.Mode(), content))
 	}
+	return nil
+}
+
+func (b *preparedBackup) addFile(path, name string, info fs.FileInfo) error {
+	if !info.Mode().IsRegular() || !backup.TakesFile(name) {
+		return hinted(fmt.Errorf("%s is no file that a backup takes", path),
+			"move it out of ca.dir: names have letters, digits, '.', '_' and '-', three directories deep at most")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("reading the CA's files: %w", err)
+	}
+	defer f.Close()
+	content, err := readAtMost(f, maxInput)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", path, err)
+	}
+	if unsealedKey.Match(content) && !bytes.Contains(content, []byte("Proc-Type: 4,ENCRYPTED")) {
+		return hinted(fmt.Errorf("%s is a private key that is not encrypted: it goes into no backup", path), "encrypt it, or move it out of ca.dir")
+	}
+	b.files = append(b.files, backup.NewFile(name, info.Mode(), content))
 	return nil
 }
 
 // write records the act, because it reads secrets, and then writes the backup, in which that record is the last or one of the last.
 func (b *preparedBackup) write(ctx context.Context, w io.Writer, passphrase string, p backup.Progress) error {
+	return b.writeAs(ctx, w, passphrase, owners(), p)
+}
+
+// writeAs is write for a program whose tables are those of other owners.
+func (b *preparedBackup) writeAs(ctx context.Context, w io.Writer, passphrase string, owners []database.Owner, p backup.Progress) error {
 	s := b.source
 	var keys []byte
 	if len(b.keys) > 0 {
@@ -121,7 +148,7 @@ func (b *preparedBackup) write(ctx context.Context, w io.Writer, passphrase stri
 		return err
 	}
 	return backup.Write(ctx, w, backup.Source{
-		DB: s.db, Owners: owners(), Sealer: s.sealer, Version: readVersion().Version, Files: b.files, Keys: keys, Progress: p,
+		DB: s.db, Owners: owners, Sealer: s.sealer, Version: readVersion().Version, Files: b.files, Keys: keys, Progress: p,
 		Describe: func(ctx context.Context, tx *sql.Tx, h *backup.Header) error {
 			check, err := identity.KeyCheck(ctx, tx)
 			if err != nil {

@@ -12,12 +12,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/internal/backup"
 	"github.com/tenantgate/tenantgate/internal/database"
 	"github.com/tenantgate/tenantgate/internal/database/databasetest"
+	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/record"
 )
 
@@ -125,7 +127,8 @@ func TestABackupMovesBetweenDatabases(t *testing.T) {
 	if err != nil || report.Broken != nil || report.Records != 3 { // init, backup, restore
 		t.Errorf("%+v, %v", report, err)
 	}
-	if status, out := runCommand(t, append([]string{"restore", makeBackupOf(t, node), filepath.Join(t.TempDir(), "again"), "--database", url}, keysOfNode(node)...)...); status != exitFailed ||
+	if status, out := runCommand(t, append([]string{"restore", makeBackupOf(t, node), filepath.Join(t.TempDir(), "again"), "--database", url},
+		keysOfNode(node)...)...); status != exitFailed ||
 		!strings.Contains(out, "is not empty") {
 		t.Errorf("restored over a database with a state: exit %d, %s", status, out)
 	}
@@ -174,6 +177,59 @@ func TestAnInterruptedRestoreIntoPostgreSQLIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole.Close()
+}
+
+// TestABackupOfANewerVersionIsRefused, and leaves nothing behind.
+func TestABackupOfANewerVersionIsRefused(t *testing.T) {
+	node := newInstallation(t)
+	db, err := database.OpenExisting(t.Context(), filepath.Join(node, "tenantgate.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer := append(owners(), database.Owner{Name: "later", Migrations: fstest.MapFS{"00001_later.sql": {Data: []byte("-- +goose Up\nCREATE TABLE later (id BIGINT);")}}})
+	if err := database.Migrate(t.Context(), db, "later", newer[len(newer)-1].Migrations); err != nil {
+		t.Fatal(err)
+	}
+	key, err := readSecretFile(filepath.Join(node, "keys/master.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealer, err := identity.NewSealer(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prepared, err := (&backupSource{db: db, sealer: sealer, cfg: loadedConfig(t, node), config: filepath.Join(node, configFile)}).prepare("test", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "newer.backup")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = prepared.writeAs(t.Context(), f, "", newer, nil)
+	f.Close()
+	db.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := filepath.Join(t.TempDir(), "place")
+	status, out := runCommand(t, append([]string{"restore", path, place}, keysOfNode(node)...)...)
+	if status != exitFailed || !strings.Contains(out, `tables of "later", which this program does not know`) {
+		t.Errorf("exit %d, %s", status, out)
+	}
+	if _, err := os.Stat(place); !os.IsNotExist(err) {
+		t.Errorf("something was left behind: %v", err)
+	}
+}
+
+func loadedConfig(t *testing.T, node string) *Config {
+	t.Helper()
+	cfg, err := loadConfig(filepath.Join(node, configFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
 }
 
 // TestManyIdentities says what a large state takes. It runs with TENANTGATE_MANY=1000000.
@@ -264,5 +320,42 @@ func TestTheKeyCheckOfABackupIsTheDatabases(t *testing.T) {
 	}
 	if want := []string{"config", "ca/intermediate_ca.crt", "ca/intermediate_ca.key", "ca/root_ca.crt", "ca/root_ca.key"}; !slices.Equal(names, want) {
 		t.Errorf("files %v, want %v", names, want)
+	}
+}
+
+// TestAllOfTheCAsDirectoryIsBackedUp: files that are links, as containers mount them, and those in directories; never a key in the clear.
+func TestAllOfTheCAsDirectoryIsBackedUp(t *testing.T) {
+	node := newInstallation(t)
+	ca := filepath.Join(node, "ca")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.Mkdir(filepath.Join(ca, "..data"), 0o700))
+	must(os.Rename(filepath.Join(ca, "intermediate_ca.crt"), filepath.Join(ca, "..data", "intermediate_ca.crt")))
+	must(os.Symlink("..data/intermediate_ca.crt", filepath.Join(ca, "intermediate_ca.crt")))
+	must(os.Mkdir(filepath.Join(ca, "old"), 0o700))
+	must(os.WriteFile(filepath.Join(ca, "old", "note.txt"), []byte("of the last root"), 0o600))
+	path := makeBackupOf(t, node)
+	moved := filepath.Join(t.TempDir(), "moved")
+	mustRun(t, append([]string{"restore", path, moved}, keysOfNode(node)...)...)
+	for _, name := range []string{"intermediate_ca.crt", "old/note.txt", "root_ca.key"} {
+		want, err := os.ReadFile(filepath.Join(ca, name))
+		must(err)
+		got, err := os.ReadFile(filepath.Join(moved, "ca", name))
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	key, err := pki.GenerateKey(pki.P256)
+	must(err)
+	plain, err := pki.EncodePrivateKey(key)
+	must(err)
+	must(os.WriteFile(filepath.Join(ca, "forgotten.key"), plain, 0o600))
+	status, out := runCommand(t, "-c", filepath.Join(node, configFile), "backup", filepath.Join(t.TempDir(), "b"))
+	if status != exitFailed || !strings.Contains(out, "forgotten.key is a private key that is not encrypted") {
+		t.Errorf("a key in the clear: exit %d, %s", status, out)
 	}
 }

@@ -106,7 +106,8 @@ func (p *program) verifyKey(cmd *cobra.Command, h *backup.Header, masterKey, pas
 	return keys[keyName("key_file")], nil
 }
 
-// verifyTables reads all rows: they are those of tables that this program makes, and the change records among them are a whole chain with the head that the header has.
+// verifyTables reads all rows: they are those of tables that this program makes, and the change records among them are a whole chain with the head that
+// the header has.
 func verifyTables(ctx context.Context, r *backup.Reader, said *progress) (backup.Contents, error) {
 	made, err := database.Tables(ctx, owners(), r.Header.Schemas)
 	if err != nil {

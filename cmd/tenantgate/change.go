@@ -71,6 +71,20 @@ func (a *attributes) someNames(cmd *cobra.Command, flag, field, usage string) {
 	}})
 }
 
+// someLines is someNames for values that may hold a comma: the flag is repeated for each, and everything has a word of its own.
+func (a *attributes) someLines(cmd *cobra.Command, flag, everything, field, usage string) {
+	v := cmd.Flags().StringArray(flag, nil, usage)
+	a.list = append(a.list, attribute{flag, field, func() (any, error) {
+		switch {
+		case slices.Contains(*v, ""):
+			return nil, usageError(cmd, "--%s is empty: give one, or %s", flag, everything)
+		case slices.Equal(*v, []string{everything}):
+			return nil, nil
+		}
+		return *v, nil
+	}})
+}
+
 // parameters adds a flag that is repeated for each name=value of a token request. An empty value is no parameter.
 func (a *attributes) parameters(cmd *cobra.Command, flag, field, usage string) {
 	v := cmd.Flags().StringArray(flag, nil, usage)

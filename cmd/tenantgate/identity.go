@@ -43,6 +43,13 @@ func identityAttributes(cmd *cobra.Command) *attributes {
 	a.size(cmd, "bandwidth", "bandwidth", "`size`, such as 1MiB, of bodies a second, both directions together; 0 is no limit (default)")
 	a.duration(cmd, "renew-grace", "renew_grace", "how `long`, such as 72h, after its end a certificate may still be renewed; 0s is not at all (default)")
 	a.names(cmd, "key-type", "key_types", "`types` of keys that its certificates may have, such as P-256,RSA-2048; empty is all (default)")
+	a.someLines(cmd, "calling-window", "always", "calling_windows",
+		"`window` in which it may call, such as 'Mon-Fri 06:00-20:00 Europe/Berlin'; repeated for more; always is no restriction (default)")
+	a.someNames(cmd, "network", "networks", "`networks` it may call from, such as 10.1.0.0/16,192.0.2.7; all is everywhere (default)")
+	a.truth(cmd, "certificates-only", "certificates_only", "let no login stand for it; logins may otherwise, where there are any (default)")
+	a.size(cmd, "max-body", "max_body", "`size`, such as 10MiB, that the body of a request may have; 0 leaves it to the route (default)")
+	a.whole(cmd, "daily-requests", "daily_requests", "`requests` a day (UTC), on all nodes together; 0 is no limit (default)")
+	a.size(cmd, "daily-octets", "daily_octets", "`size`, such as 5GiB, of bodies a day (UTC), both directions, on all nodes together; 0 is no limit (default)")
 	return a
 }
 
@@ -156,6 +163,12 @@ func printIdentity(w io.Writer, v *identityView) {
 		field{"rate", rate(&v.Identity)},
 		field{"concurrency", limit(v.Concurrency)},
 		field{"bandwidth", bandwidth(v.Bandwidth)},
+		field{"calling windows", strings.Join(v.CallingWindows, "; ")},
+		field{"networks", strings.Join(v.Networks, ", ")},
+		field{"calls with", map[bool]string{true: "certificates only", false: "certificates, and logins where there are any"}[v.CertificatesOnly]},
+		field{"maximum body", sizeLimit(v.MaxBody)},
+		field{"daily requests", limit(int(v.DailyRequests))},
+		field{"daily octets", sizeLimit(v.DailyOctets)},
 		field{"renew grace", Duration(v.RenewGrace).text()},
 		field{"key types", strings.Join(v.KeyTypes, ",")},
 		field{"created", moment(v.Created)},
@@ -186,6 +199,13 @@ func limit(n int) string {
 	return strconv.Itoa(n)
 }
 
+func sizeLimit(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return Size(n).String()
+}
+
 func bandwidth(n int64) string {
 	if n == 0 {
 		return ""
@@ -201,7 +221,8 @@ func newIdentitySetCommand(p *program) *cobra.Command {
 change the ones that the identity holds at that moment.`,
 		Example: `  tenantgate identity set erp --add-role stock.read
   tenantgate identity set erp --owner team-supply --review-date 2027-12-31
-  tenantgate identity set erp --rate 50 --concurrency 20 --bandwidth 10MiB`,
+  tenantgate identity set erp --rate 50 --concurrency 20 --bandwidth 10MiB
+  tenantgate identity set erp --calling-window 'Mon-Fri 06:00-20:00 Europe/Berlin' --network 10.1.0.0/16 --daily-requests 50000`,
 		Args: exactArgs("NAME"),
 	}
 	attrs := identityAttributes(cmd)

@@ -177,7 +177,7 @@ func (n *node) openDataPlane(ctx context.Context, cfg *Config) error {
 		Bridge:         proxy.Bridge{Hashers: cfg.Bridge.Hashers, Rehash: n.logins.rehash},
 	})
 	n.logins.begin()
-	return nil
+	return n.proxy.LoadDaily(ctx)
 }
 
 // boundMemory has the garbage collector keep to the configured bound, or to the environment's when there is none.

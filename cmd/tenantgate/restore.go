@@ -37,19 +37,24 @@ type restoreResult struct {
 	Rows      int64     `json:"rows"`
 	Withdrawn int       `json:"enrolment_tokens_withdrawn"`
 	Revoked   int       `json:"certificates_revoked"`
+	Warnings  []string  `json:"warnings"`
 }
 
-const restoreLong = `restore puts a backup back, on a machine where there is nothing of it: tenantgate.yaml into DIR, and the database, the CA's files and the keys
-to where that configuration names them. When -c names a configuration that is there, it is kept, and says where everything goes; so a backup of SQLite is
-restored into PostgreSQL and the other way round. No server may run meanwhile. What is in the way is named, and nothing is overwritten. It is all or nothing: when it is
-killed, the place is refused by serve, and the same restore again begins anew.
+const restoreLong = `restore puts a backup back, on a machine where there is nothing of it: tenantgate.yaml into DIR, and the
+database, the CA's files and the keys to where that configuration names them. When -c names a configuration
+that is there, it is kept, and says where everything goes; so a backup of SQLite is restored into PostgreSQL
+and the other way round. No server may run meanwhile. What is in the way is named, and nothing is overwritten.
+It is all or nothing: when it is killed, the place is refused by serve, and the same restore again begins
+anew. Run it as the server's user, to whom the files then belong.
 
-The keys must be there before (at their places, or by --master-key and --ca-passphrase) unless they are in the backup. They are tried, and the backup must be sealed
-with them, before anything is written.
+The keys must be there before (at their places,         or by --master-key and --ca-passphrase) unless they
+are in the backup. They are tried, and the backup must be sealed with them, before anything is written.
 
-What comes back is the state of the backup's time. What was done since is undone: certificates that were issued since are unknown, and those
-that were REVOKED SINCE ARE GOOD AGAIN; --crl takes the last revocation list that was published and revokes what is on it. Enrolment tokens that look unused are
-withdrawn, because they may have been used since (--keep-enrolment-tokens). Revocation lists go on with higher numbers. The restore is on record.`
+What comes back is the state of the backup's time. What was done since is undone: certificates that were
+issued since are unknown, and those that were REVOKED SINCE ARE GOOD AGAIN; --crl takes the last revocation
+list that was published and revokes what is on it. Enrolment tokens that look unused are withdrawn, because
+they may have been used since (--keep-enrolment-tokens). Revocation lists go on with higher numbers. The
+restore is on record.`
 
 func newRestoreCommand(p *program) *cobra.Command {
 	var o restoreOptions
@@ -124,6 +129,7 @@ func (p *program) restore(ctx context.Context, cmd *cobra.Command, o *restoreOpt
 
 // explainRestore says what there is now, and what is not as it was.
 func (p *program) explainRestore(o *restoreOptions, r *restoreResult) error {
+	r.warn(o)
 	if p.json {
 		return writeJSON(p.stdout, r)
 	}
@@ -139,23 +145,32 @@ func (p *program) explainRestore(o *restoreOptions, r *restoreResult) error {
 	if o.crl != "" {
 		fields(w, field{"certificates", fmt.Sprintf("%d revoked, as the list has it", r.Revoked)})
 	}
-	fmt.Fprintf(w, `
-This is the state of %s. What was done since is undone: above all, certificates that
-were revoked and identities that were disabled since are good again. Before callers are let in:
-  - compare the audit head above with the last one that you have noted; what is missing was lost
-`, moment(r.Time))
-	if o.crl == "" {
-		fmt.Fprintf(w, `  - revoke again what was revoked: tenantgate cert revoke SERIAL
-    (or restore anew with --crl, the last revocation list that was published)
-`)
+	fmt.Fprintf(w, "\nThis is the state of %s. What was done since is undone. Before callers are let in:\n", moment(r.Time))
+	for _, warning := range r.Warnings {
+		fmt.Fprintln(w, "  - "+warning)
 	}
-	fmt.Fprintf(w, `  - disable again who was disabled: tenantgate identity disable NAME
-  - callers that were enrolled or renewed since need new certificates: tenantgate cert token IDENTITY
-
-Next:
-  tenantgate serve -c %s
-`, r.Config)
+	fmt.Fprintf(w, "\nNext:\n  tenantgate serve -c %s\n", r.Config)
 	return nil
+}
+
+// warn says what is not as it was, and what to do about it.
+func (r *restoreResult) warn(o *restoreOptions) {
+	r.Warnings = []string{"compare the audit head with the last one that was noted: what is missing was lost"}
+	if o.crl == "" {
+		r.Warnings = append(r.Warnings, "certificates that were revoked since are good again: tenantgate cert revoke SERIAL, "+
+			"or restore anew with --crl, the last revocation list that was published")
+	} else {
+		r.Warnings = append(r.Warnings, "certificates that were revoked after the revocation list was made are good again: tenantgate cert revoke SERIAL")
+	}
+	r.Warnings = append(r.Warnings,
+		"identities that were disabled since are enabled, and roles that were taken are back: tenantgate identity disable NAME",
+		"callers that were enrolled or renewed since need new certificates: tenantgate cert token IDENTITY")
+	if o.keepTokens {
+		r.Warnings = append(r.Warnings, "enrolment tokens that were used since are open again: tenantgate cert tokens, tenantgate cert token --withdraw ID")
+	}
+	if os.Geteuid() == 0 {
+		r.Warnings = append(r.Warnings, "the files belong to root: give them to the server's user, if that is another one")
+	}
 }
 
 // detail is what the change record of a restore says.

@@ -34,6 +34,8 @@ type restorePlace struct {
 	passphrase []byte // of the CA's keys
 	authority  []*x509.Certificate
 	crl        *x509.RevocationList
+
+	madeDir string // the directory that was made for an SQLite file; "" when it was there
 }
 
 // placedFile is one file to be written.
@@ -145,6 +147,11 @@ func (r *restorePlace) findKeys(p *program, cmd *cobra.Command, o *restoreOption
 			r.passphrase = trimLine(content)
 		}
 	}
+	if len(missing) > 0 && h.Keys != nil && sealed == nil {
+		return hinted(errors.New("the keys in the backup are encrypted, and no passphrase is given"),
+			"--passphrase-file FILE, or - for standard input; or name the keys: %s",
+			strings.Join(missing, ", "))
+	}
 	if len(missing) > 0 {
 		return hinted(fmt.Errorf("keys are missing, which are not in the backup: %s", strings.Join(missing, ", ")),
 			"put the copies that were kept apart from the backups into these places, or name them")
@@ -177,7 +184,8 @@ func (r *restorePlace) findKey(f secretFile, given string, sealed []byte) ([]byt
 func (p *program) keysOf(cmd *cobra.Command, passphraseFile string, h *backup.Header) (map[string][]byte, error) {
 	if h.Keys == nil {
 		if passphraseFile != "" {
-			return nil, hinted(errors.New("--passphrase-file is given, and the backup holds no keys"), "leave it out; the keys are files that were kept elsewhere")
+			return nil, hinted(errors.New("--passphrase-file is given, and the backup holds no keys"),
+				"leave it out; the keys are files that were kept elsewhere")
 		}
 		return nil, nil
 	}
@@ -255,6 +263,11 @@ func (r *restorePlace) refuseExisting() error {
 			way = append(way, f.path)
 		}
 	}
+	others, err := r.otherAuthorities()
+	if err != nil {
+		return err
+	}
+	way = append(way, others...)
 	if !r.cfg.sharedDatabase() {
 		for _, suffix := range []string{"", "-wal", "-journal"} {
 			path := sqlitePath(r.cfg.Database) + suffix
@@ -270,6 +283,25 @@ func (r *restorePlace) refuseExisting() error {
 	}
 	return hinted(fmt.Errorf("%s: there already, nothing was changed", strings.Join(way, ", ")),
 		"restore overwrites nothing: choose another directory, or move these away if they are to be given up")
+}
+
+// otherAuthorities lists what is in the CA's directory and not in the backup: a root of something else there would be trusted.
+func (r *restorePlace) otherAuthorities() (others []string, err error) {
+	err = filepath.WalkDir(r.cfg.CA.Dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && path == r.cfg.CA.Dir:
+			return nil
+		case err != nil:
+			return fmt.Errorf("looking into ca.dir: %w", err)
+		case d.IsDir(), strings.HasPrefix(d.Name(), "."):
+			return nil
+		}
+		if !slices.ContainsFunc(r.files, func(f placedFile) bool { return f.path == path }) {
+			others = append(others, path)
+		}
+		return nil
+	})
+	return others, err
 }
 
 // sqlitePath is the file that the configuration names as the database.
@@ -357,8 +389,10 @@ func (r *restorePlace) openPlace() (url string, release func(), err error) {
 		return r.cfg.Database, func() {}, nil
 	}
 	path := sqlitePath(r.cfg.Database)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", nil, fmt.Errorf("making the database's directory: %w", err)
+	if made, err := makeDir(filepath.Dir(path)); err != nil {
+		return "", nil, err
+	} else if made {
+		r.madeDir = filepath.Dir(path)
 	}
 	release, err = exclusive(filepath.Dir(path))
 	if err != nil {
@@ -380,10 +414,13 @@ func (r *restorePlace) nameDatabase(url string) error {
 		return nil
 	}
 	path := sqlitePath(r.cfg.Database)
-	if err := os.Link(url, path); err != nil {
+	if _, err := os.Lstat(path); err == nil { // a rename would replace it
+		return fmt.Errorf("naming the database: %s has come meanwhile", path)
+	}
+	if err := os.Rename(url, path); err != nil {
 		return fmt.Errorf("naming the database: %w", err)
 	}
-	removeDatabase(url)
+	removeDatabase(url) // its lock
 	if err := syncDirectory(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("naming the database: %w", err)
 	}
@@ -397,6 +434,9 @@ func (r *restorePlace) undo(url string, made []string) {
 	}
 	for _, path := range slices.Backward(made) {
 		os.Remove(path) // of a directory, works only while it is empty
+	}
+	if r.madeDir != "" {
+		os.Remove(r.madeDir)
 	}
 }
 

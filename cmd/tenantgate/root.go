@@ -105,7 +105,7 @@ func newRootCommand(p *program) *cobra.Command {
 	add(groupRegistry, newTenantCommand(p), newRouteCommand(p), newIdentityCommand(p), newAuthorityCommand(p), newCredentialCommand(p), newLoginCommand(p),
 		newReviewCommand(p), newPolicyCommand(p))
 	add(groupPKI, newCertCommand(p), newCACommand(p), newEnrollCommand(p), newRenewCommand(p), newACMECommand(p))
-	add(groupLook, newStatusCommand(p), newExpiryCommand(p), newNotifyCommand(p), newAuditCommand(p), newVersionCommand(p))
+	add(groupLook, newStatusCommand(p), newExplainCommand(p), newExpiryCommand(p), newNotifyCommand(p), newAuditCommand(p), newVersionCommand(p))
 	return root
 }
 

@@ -3,7 +3,7 @@
 -- +goose Up
 ALTER TABLE identities ADD COLUMN calling_windows TEXT NOT NULL DEFAULT '';
 ALTER TABLE identities ADD COLUMN networks TEXT NOT NULL DEFAULT '';
-ALTER TABLE identities ADD COLUMN login_allowed BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE identities ADD COLUMN certificates_only BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE identities ADD COLUMN max_body BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE identities ADD COLUMN daily_requests BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE identities ADD COLUMN daily_octets BIGINT NOT NULL DEFAULT 0;
@@ -22,6 +22,6 @@ DROP TABLE daily_use;
 ALTER TABLE identities DROP COLUMN daily_octets;
 ALTER TABLE identities DROP COLUMN daily_requests;
 ALTER TABLE identities DROP COLUMN max_body;
-ALTER TABLE identities DROP COLUMN login_allowed;
+ALTER TABLE identities DROP COLUMN certificates_only;
 ALTER TABLE identities DROP COLUMN networks;
 ALTER TABLE identities DROP COLUMN calling_windows;

@@ -98,10 +98,10 @@ type trailer struct {
 	Seal   []byte `json:"seal"`
 }
 
-// plainName is the form of names in a backup that become part of a statement or of a file's name: no quotes, no slashes but one, no leading dot.
+// plainName is the form of names in a backup that become part of a statement or of a file's name: no quotes, no empty parts, no leading dots.
 var (
 	plainName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
-	fileName  = regexp.MustCompile(`^(config|ca/[A-Za-z0-9_][A-Za-z0-9._-]{0,99})$`)
+	fileName  = regexp.MustCompile(`^(config|ca(/[A-Za-z0-9_][A-Za-z0-9._-]{0,99}){1,3})$`)
 )
 
 // check refuses a header that no [Write] has made.
@@ -127,6 +127,9 @@ func (h *Header) check() error {
 	}
 	return nil
 }
+
+// TakesFile reports whether a file in a backup may have this name.
+func TakesFile(name string) bool { return fileName.MatchString(name) }
 
 // NewFile returns a file for a backup.
 func NewFile(name string, mode fs.FileMode, content []byte) File {

@@ -13,8 +13,8 @@ import (
 // MinPassphrase is how long a passphrase must be, in octets: the keys of every tenant are behind it, and whoever has the file may try for years.
 const MinPassphrase = 16
 
-// workFactor is the base-2 logarithm of scrypt's N: 128 MiB and half a second for each try. A file that asks for more is refused, because it would take the memory
-// of whoever looks at it.
+// workFactor is the base-2 logarithm of scrypt's N: 128 MiB and half a second for each try. A file that asks for more is refused, because it would take
+// the memory of whoever looks at it.
 const workFactor = 17
 
 // Encrypt encrypts files that are keys with age (https://age-encryption.org/v1, a scrypt recipient), for [Source.Keys].

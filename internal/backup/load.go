@@ -71,8 +71,8 @@ func tableNames(ctx context.Context, owners []database.Owner) ([]string, error) 
 	return names, nil
 }
 
-// Load puts a backup into an empty database (see [Empty]): the tables as they were when it was written, and then the migrations since. finish runs last, in the transaction
-// that ends the restore; until it is committed the database is [Interrupted], and a killed Load leaves it so.
+// Load puts a backup into an empty database (see [Empty]): the tables as they were when it was written, and then the migrations since. finish runs last,
+// in the transaction that ends the restore; until it is committed the database is [Interrupted], and a killed Load leaves it so.
 func (r *Reader) Load(ctx context.Context, db *database.DB, owners []database.Owner, p Progress, finish func(tx *sql.Tx) error) (Contents, error) {
 	if err := r.prepare(ctx, db, owners); err != nil {
 		return Contents{}, err
@@ -110,7 +110,8 @@ func (r *Reader) prepare(ctx context.Context, db *database.DB, owners []database
 	}
 	for name := range r.Header.Schemas {
 		if !known[name] {
-			return fmt.Errorf("the backup has tables of %q, which this program does not know: use the newer tenantgate that wrote it (%q)", name, r.Header.Version)
+			return fmt.Errorf("the backup has tables of %q, which this program does not know: use the newer tenantgate that wrote it (%q)", name,
+				r.Header.Version)
 		}
 	}
 	if _, err := db.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS `+restoring+` (id BIGINT)`); err != nil {
@@ -189,8 +190,8 @@ func newInserter(db *database.DB, tx *sql.Tx, t database.Table) *inserter {
 	return &inserter{tx: tx, table: t, batch: max(1, values/max(1, len(t.Columns)))}
 }
 
-// How many parameters a statement gets. PostgreSQL takes 65,535, and each statement is a way there and back. SQLite has no such way, and its driver looks for each parameter among
-// all of them.
+// How many parameters a statement gets. PostgreSQL takes 65,535, and each statement is a way there and back. SQLite has no such way, and its driver
+// looks for each parameter among all of them.
 const (
 	valuesPostgreSQL = 4000
 	valuesSQLite     = 60

@@ -18,7 +18,7 @@ import (
 	"github.com/tenantgate/tenantgate/internal/database"
 )
 
-// File on disk that is read as a backup. It is not safe for concurrent use.
+// Reader is a file on disk that is read as a backup. It is not safe for concurrent use.
 type Reader struct {
 	// Header is what the backup says about itself.
 	Header Header

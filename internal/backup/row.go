@@ -12,8 +12,8 @@ import (
 	"github.com/tenantgate/tenantgate/internal/database"
 )
 
-// appendRow writes one row as a JSON array: null, numbers, strings, and octets in base64. A text that is not UTF-8, which SQLite stores and JSON cannot say, is an
-// array of one base64 string.
+// appendRow writes one row as a JSON array: null, numbers, strings, and octets in base64. A text that is not UTF-8, which SQLite stores and JSON cannot
+// say, is an array of one base64 string.
 func appendRow(b []byte, columns []database.Column, values []any) ([]byte, error) {
 	b = append(b, '[')
 	for i, v := range values {

@@ -32,8 +32,8 @@ type Source struct {
 	Progress Progress
 }
 
-// Write writes a backup to w: all tables as one transaction sees them, while others go on changing them. It holds one row at a time in memory. What was written when an error
-// is returned is no backup: the line that proves it is missing.
+// Write writes a backup to w: all tables as one transaction sees them, while others go on changing them. It holds one row at a time in memory. What was
+// written when an error is returned is no backup: the line that proves it is missing.
 func Write(ctx context.Context, w io.Writer, s Source) error {
 	// SQLite's transactions see one state from their first read on; PostgreSQL's need the level.
 	tx, err := s.DB.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead})
@@ -95,7 +95,8 @@ func (s *Source) header(ctx context.Context, tx *sql.Tx) (*Header, []database.Ta
 	if err != nil {
 		return nil, nil, err
 	}
-	h := &Header{Format: Format, Version: s.Version, Time: time.Now().UTC().Truncate(time.Second), Database: "sqlite", Schemas: versions, Files: s.Files, Keys: s.Keys}
+	h := &Header{Format: Format, Version: s.Version, Time: time.Now().UTC().Truncate(time.Second), Database: "sqlite", Schemas: versions,
+		Files: s.Files, Keys: s.Keys}
 	if s.DB.PostgreSQL() {
 		h.Database = "postgresql"
 	}

@@ -40,9 +40,9 @@ type Table struct {
 	Columns []Column `json:"columns"`
 }
 
-// Tables lists, by name, the tables that the migrations of the owners make up to these versions; an owner without a version makes none, and nil versions are the
-// newest. It asks no database that is in use: the migrations are applied to an empty one in memory. Tables of others that stand beside ours are therefore never among
-// them, and a table that a migration adds always is.
+// Tables lists, by name, the tables that the migrations of the owners make up to these versions; an owner without a version makes none, and nil versions
+// are the newest. It asks no database that is in use: the migrations are applied to an empty one in memory. Tables of others that stand beside ours are
+// therefore never among them, and a table that a migration adds always is.
 func Tables(ctx context.Context, owners []Owner, versions map[string]int64) ([]Table, error) {
 	pool, err := sql.Open("sqlite", ":memory:")
 	if err != nil {
@@ -100,7 +100,8 @@ func describe(ctx context.Context, db *sql.DB, name string) (Table, error) {
 		}
 		kind, ok := kindOf(declared)
 		if !ok {
-			return t, fmt.Errorf("listing columns of %s: column %s has the type %s, which is none of BIGINT, DOUBLE PRECISION, TEXT and BYTEA", name, column, declared)
+			return t, fmt.Errorf("listing columns of %s: column %s has the type %s, which is none of BIGINT, DOUBLE PRECISION, TEXT and BYTEA", name,
+				column, declared)
 		}
 		t.Columns = append(t.Columns, Column{column, kind})
 	}

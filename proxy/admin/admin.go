@@ -58,6 +58,8 @@ type Server struct {
 	TokenEndpoint func(credentialID string) string
 	// CredentialUses says how credentials stand on this node, in their order; nil knows nothing.
 	CredentialUses func([]*identity.Credential) []CredentialUse
+	// Explain says what would become of a request; nil is that nobody can.
+	Explain func(ExplainQuestion) Explanation
 	// Backup prepares a backup of the node and returns what writes it; it records the act, with the actor. nil is that there is none to be had.
 	Backup func(ctx context.Context, actor string, q BackupRequest) (write func(w io.Writer) error, err error)
 	// Expiry is the list of all that ends; nil is an empty one.

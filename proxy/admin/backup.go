@@ -20,7 +20,8 @@ type stream struct {
 	write func(w io.Writer) error
 }
 
-// backupStall is how long the reader of a backup may take nothing before it is left alone: the snapshot that it holds open keeps the database's log from being cut.
+// backupStall is how long the reader of a backup may take nothing before it is left alone: the snapshot that it holds open keeps the database's log from
+// being cut.
 const backupStall = time.Minute
 
 // makeBackup answers with the whole state of the node as a file.
@@ -51,7 +52,7 @@ func makeBackup(s *Server, c *call) (any, error) {
 	}}, nil
 }
 
-// minPassphrase is backup.MinPassphrase, of a package that this one does not know; a test compares them.
+// minPassphrase is how long the passphrase of the keys must be, in octets.
 const minPassphrase = 16
 
 func (s *Server) backupTurn() chan struct{} {
@@ -59,8 +60,8 @@ func (s *Server) backupTurn() chan struct{} {
 	return s.backups
 }
 
-// serveStream writes an answer of unknown length. Each write moves the deadline, so that only a reader who stalls is cut off. An error before the first octet is
-// returned; later there is no status left to say it with, and the connection breaks off.
+// serveStream writes an answer of unknown length. Each write moves the deadline, so that only a reader who stalls is cut off. An error before the first
+// octet is returned; later there is no status left to say it with, and the connection breaks off.
 func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, answer *stream) error {
 	control := http.NewResponseController(w)
 	began := false

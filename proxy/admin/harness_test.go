@@ -35,6 +35,8 @@ type house struct {
 	log      *safeBuffer
 	tokens   token.Engine
 	checks   func() []admin.Check
+	backup   func(context.Context, string, admin.BackupRequest) (func(io.Writer) error, error)
+	explain  func(admin.ExplainQuestion) admin.Explanation
 	client   *admin.Client // over the socket
 	socket   string
 	tlsAddr  string
@@ -91,6 +93,10 @@ func (h *house) server(actor func(*http.Request) (string, error)) *admin.Server 
 		Tokens: &h.tokens, Way: way,
 		Registry: h.registry, CA: h.pki.CA, DB: h.db, Actor: actor, Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 		CredentialUses: states,
+		Backup: func(ctx context.Context, actor string, q admin.BackupRequest) (func(io.Writer) error, error) {
+			return h.backup(ctx, actor, q)
+		},
+		Explain: func(q admin.ExplainQuestion) admin.Explanation { return h.explain(q) },
 		Ready: func(context.Context) []admin.Check {
 			if h.checks == nil {
 				return nil

@@ -89,7 +89,7 @@ func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
 		"Certificate": identity.Certificate{}, "AdministratorCertificate": admin.AdministratorCertificate{}, "CertificateRequest": admin.CertificateRequest{}, "IssuedCertificate": admin.IssuedCertificate{},
 		"ACMEKeyRequest": admin.ACMEKeyRequest{}, "ACMEKey": admin.ACMEKey{}, "NewACMEKey": admin.NewACMEKey{},
 		"EnrolmentTokenRequest": admin.EnrolmentTokenRequest{}, "EnrolmentToken": admin.EnrolmentToken{}, "NewEnrolmentToken": admin.NewEnrolmentToken{},
-		"CredentialRequest": admin.CredentialRequest{}, "BackupRequest": admin.BackupRequest{}, "RevocationRequest": admin.RevocationRequest{}, "Revocations": admin.Revocations{},
+		"CredentialRequest": admin.CredentialRequest{}, "BackupRequest": admin.BackupRequest{}, "ExplainRequest": admin.ExplainRequest{}, "Explanation": admin.Explanation{}, "ExplainedStep": admin.ExplainedStep{}, "RevocationRequest": admin.RevocationRequest{}, "Revocations": admin.Revocations{},
 		"RevocationList": admin.RevocationList{}, "Change": record.Change{}, "Report": record.Report{},
 		"Registration": admin.Registration{}, "RegistrationCertificate": admin.RegistrationCertificate{},
 		"CheckRequest": admin.CheckRequest{}, "CheckReport": admin.CheckReport{}, "CredentialCheck": admin.CredentialCheck{}, "CheckStep": check.Step{},

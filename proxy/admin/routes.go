@@ -81,6 +81,7 @@ var endpoints = []endpoint{
 	{"GET", "acme-keys/{id}", 200, nil, showACMEKey},
 	{"DELETE", "acme-keys/{id}", 204, nil, removeACMEKey},
 
+	{"POST", "explain", 200, nil, explainRequest},
 	{"POST", "backup", 200, nil, makeBackup},
 	{"GET", "expiry", 200, append([]string{"within", "kind"}, paging...), listExpiry},
 	{"GET", "policy", 200, nil, showPolicy},

@@ -74,7 +74,7 @@ var table = [outcomes]row{
 	TenantBroken:      {"tenant_broken", 502, "Bad answer from the tenant", "The tenant's answer was broken off or invalid. It may have executed the request."},
 	RevokedInFlight:   {"revoked_in_flight", 403, "Access ended", "Access ended while the request was running. The tenant may have executed it."},
 	CallerGone:        {"caller_gone", 499, "Caller gone", "The caller closed the connection before the end."},
-	OutsideWindow:     {"outside_window", 403, "Outside of the calling window", "This identity may not call at this time. Ask the gateway's operator for its hours."},
+	OutsideWindow:     {"outside_window", 403, "Outside of the calling window", "This identity may not call at this time. Its operator knows its hours."},
 	NetworkDenied:     {"network_denied", 403, "Network denied", "This identity may not call from this network."},
 	QuotaExhausted:    {"quota_exhausted", 429, "Quota exhausted", "The identity has used its quota of the day. It is renewed at midnight UTC."},
 	LoginRefused:      {"login_refused", 401, "Login refused", "User name and password are not accepted here."},
