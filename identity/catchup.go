@@ -72,6 +72,12 @@ func (r *Registry) apply(ctx context.Context, tx *sql.Tx, d *draft, after int64)
 		d.putCertificate(c)
 		delete(touched, changeKey{ObjectCertificate, c.Fingerprint.String()})
 	}
+	if touched[changeKey{ObjectPolicy, ""}] {
+		if err := d.readPolicy(ctx, tx); err != nil {
+			return err
+		}
+		d.changed.Policy = true
+	}
 	d.dropAll(touched)
 	return nil
 }
@@ -128,6 +134,9 @@ func (c *Changed) keys() []changeKey {
 	for _, f := range c.Certificates {
 		keys = append(keys, changeKey{ObjectCertificate, f.String()})
 	}
+	if c.Policy {
+		keys = append(keys, changeKey{ObjectPolicy, ""})
+	}
 	return keys
 }
 
@@ -140,5 +149,6 @@ func (c Changed) with(o Changed) Changed {
 		Identities:   append(c.Identities, o.Identities...),
 		Credentials:  append(c.Credentials, o.Credentials...),
 		Certificates: append(c.Certificates, o.Certificates...),
+		Policy:       c.Policy || o.Policy,
 	}
 }

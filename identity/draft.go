@@ -14,6 +14,8 @@ type Changed struct {
 	Tenants, Routes, Identities, Credentials []string
 	// Certificates are the certificates bound or revoked. Those of a changed identity are not among them.
 	Certificates []Fingerprint
+	// Policy says that the policy was set.
+	Policy bool
 }
 
 // draft is the next snapshot in the making. It shares with its base what it does not change, and the base never sees the draft.
@@ -25,13 +27,14 @@ type draft struct {
 	tenants     map[string]*Tenant
 	routes      map[string]*RouteEntry
 	table       *routeTable // nil once tenants or routes are the draft's own
+	policy      Policy
 	changed     Changed
 }
 
 func newDraft(base *Snapshot) *draft {
 	return &draft{
 		bindings: base.bindings.edit(), holders: base.holders.edit(), identities: base.identities,
-		credentials: base.credentials.edit(), tenants: base.tenants, routes: base.routes, table: base.table,
+		credentials: base.credentials.edit(), tenants: base.tenants, routes: base.routes, table: base.table, policy: base.policy,
 	}
 }
 
@@ -43,7 +46,7 @@ func (d *draft) snapshot(revision int64) *Snapshot {
 	}
 	return &Snapshot{
 		revision: revision, bindings: d.bindings.freeze(), holders: d.holders.freeze(), identities: d.identities,
-		credentials: d.credentials.freeze(), tenants: d.tenants, routes: d.routes, table: table,
+		credentials: d.credentials.freeze(), tenants: d.tenants, routes: d.routes, table: table, policy: d.policy,
 	}
 }
 

@@ -16,6 +16,7 @@ const (
 	ErrExists   Code = "exists"    // the name or fingerprint is taken
 	ErrInUse    Code = "in_use"    // other objects need this one as it is
 	ErrOverlap  Code = "overlap"   // two routes would match one request
+	ErrRefused  Code = "refused"   // the policy does not allow it
 	ErrKey      Code = "key"       // the encryption key does not open what the database holds
 )
 
@@ -29,6 +30,7 @@ const (
 	ObjectRoute       = "route"
 	ObjectCredential  = "credential"
 	ObjectCertificate = "certificate"
+	ObjectPolicy      = "policy"
 )
 
 // Error is a refusal: what was asked for cannot be, nothing was changed, and Hint says what to do about it. Errors of the database

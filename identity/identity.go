@@ -47,6 +47,12 @@ type Identity struct {
 	Updated time.Time `json:"updated,omitzero"`
 }
 
+// HasRole reports whether the identity holds the role, enabled or not. A request asks its [Binding].
+func (i *Identity) HasRole(role string) bool {
+	_, ok := slices.BinarySearch(i.Roles, role)
+	return ok
+}
+
 // Validate returns an *[Error] with code [ErrInvalid] for the first field that cannot be stored, or nil.
 func (i Identity) Validate() error {
 	v := validation{object: ObjectIdentity, name: i.Name}

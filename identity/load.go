@@ -99,6 +99,9 @@ func (r *Registry) loadRest(ctx context.Context, tx *sql.Tx, empty *Snapshot) (*
 	if err := l.routing(ctx, tx, d, ""); err != nil {
 		return nil, err
 	}
+	if err := d.readPolicy(ctx, tx); err != nil {
+		return nil, err
+	}
 	identities, err := l.identities(ctx, tx, "")
 	if err != nil {
 		return nil, err

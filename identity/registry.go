@@ -18,6 +18,7 @@ type Registry struct {
 	db      *sql.DB
 	sealer  Sealer
 	current atomic.Pointer[Snapshot]
+	calls   *Calls
 
 	// turn holds one token. Whoever took it out may write to the database, replace current and call observers.
 	turn chan struct{}
@@ -30,7 +31,7 @@ type Registry struct {
 // with code [ErrKey] says that its key is not the one that the database was made with, or names the credential that it cannot open.
 // Closing the database is the caller's part; the registry itself needs no closing.
 func Open(ctx context.Context, db *sql.DB, s Sealer) (*Registry, error) {
-	r := &Registry{db: db, sealer: s, turn: make(chan struct{}, 1)}
+	r := &Registry{db: db, sealer: s, turn: make(chan struct{}, 1), calls: &Calls{db: db, cells: map[Fingerprint]*cell{}}}
 	r.turn <- struct{}{}
 	if err := r.checkKey(ctx); err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ type Snapshot struct {
 	tenants     map[string]*Tenant
 	routes      map[string]*RouteEntry
 	table       *routeTable
+	policy      Policy
 
 	sortedOnce sync.Once
 	sorted     []*Identity // by name; made when first asked for
@@ -33,6 +34,7 @@ func emptySnapshot() *Snapshot {
 		tenants:     map[string]*Tenant{},
 		routes:      map[string]*RouteEntry{},
 		table:       newRouteTable(nil),
+		policy:      DefaultPolicy(),
 	}
 }
 

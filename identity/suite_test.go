@@ -44,6 +44,10 @@ func TestRegistry(t *testing.T) {
 			{"an altered row does not open its secret", testAlteredRow},
 			{"keeps how clients authenticate", testKeepsAuthentication},
 			{"an altered way to the token does not open its secret", testAlteredAuthentication},
+			{"people of an earlier release stay", testKeepsPeopleOfBefore},
+			{"the policy says who gets a certificate, on every node", testPolicy},
+			{"a renewal is of a certificate of the same identity", testBindsRenewals},
+			{"the last call counts, of all nodes", testLastCalls},
 		} {
 			t.Run(tc.name, func(t *testing.T) { tc.test(t, openDatabase(t, create(t))) })
 		}

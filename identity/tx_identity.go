@@ -25,6 +25,9 @@ func (tx *Tx) AddIdentity(ctx context.Context, i Identity) (Identity, error) {
 	if err := i.Validate(); err != nil {
 		return Identity{}, err
 	}
+	if err := i.checkPeople(nil); err != nil {
+		return Identity{}, err
+	}
 	if _, ok := tx.draft.identity(i.Name); ok {
 		return Identity{}, exists(ObjectIdentity, i.Name)
 	}
@@ -39,6 +42,9 @@ func (tx *Tx) SetIdentity(ctx context.Context, i Identity) (Identity, error) {
 	}
 	old, err := tx.Identity(i.Name)
 	if err != nil {
+		return Identity{}, err
+	}
+	if err := i.checkPeople(&old); err != nil {
 		return Identity{}, err
 	}
 	i.Created = old.Created
@@ -203,8 +209,8 @@ func (c *Credential) checkEnd(now time.Time) error {
 	return nil
 }
 
-// SetCredentialEnd notes when a secret ends, because vendors tell that elsewhere than in the secret, and returns the credential as stored. A zero end is one that
-// is not known. It is all of a credential that can be changed; a certificate has an end of its own.
+// SetCredentialEnd notes when a secret ends, because vendors tell that elsewhere than in the secret, and returns the credential as stored. A zero end is
+// one that is not known. It is all of a credential that can be changed; a certificate has an end of its own.
 func (tx *Tx) SetCredentialEnd(ctx context.Context, id string, end time.Time) (Credential, error) {
 	c, err := tx.Credential(id)
 	if err != nil {
@@ -257,12 +263,30 @@ func (tx *Tx) Certificates(name string) ([]Certificate, error) {
 }
 
 // BindCertificate lets a certificate stand for its identity and returns it as stored. A certificate that is bound already, also one
-// that was revoked, is refused: it is bound once and to one identity.
+// that was revoked, is refused: it is bound once and to one identity. So is one for an identity to which the policy gives no certificate.
 func (tx *Tx) BindCertificate(ctx context.Context, c Certificate) (Certificate, error) {
+	return tx.bindCertificate(ctx, c, false)
+}
+
+// BindRenewal is [Tx.BindCertificate] for a certificate in the place of another one, which its holder has proved to have. That one must be the same
+// identity's and not be revoked; it stays as it is. The policy judges it as a renewal.
+func (tx *Tx) BindRenewal(ctx context.Context, c Certificate, old Fingerprint) (Certificate, error) {
+	before, err := tx.Certificate(old)
+	if err != nil {
+		return Certificate{}, err
+	}
+	if before.Identity != c.Identity || before.Revoked() {
+		return Certificate{}, &Error{Code: ErrInvalid, Object: ObjectCertificate, Name: old.String(), Field: "identity",
+			Message: "revoked, or another identity's: it cannot be renewed for identity " + quoted(c.Identity), Hint: "issue a new one"}
+	}
+	return tx.bindCertificate(ctx, c, true)
+}
+
+func (tx *Tx) bindCertificate(ctx context.Context, c Certificate, renewal bool) (Certificate, error) {
 	if err := c.Validate(); err != nil {
 		return Certificate{}, err
 	}
-	if _, err := tx.Identity(c.Identity); err != nil {
+	if err := tx.MayHaveCertificate(c.Identity, renewal); err != nil {
 		return Certificate{}, err
 	}
 	if b, ok := tx.draft.bindings.get(c.Fingerprint); ok {

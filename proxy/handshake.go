@@ -46,6 +46,7 @@ func (s *Server) handshake(c *conn, from netip.Prefix) {
 		s.refuseHandshake(c, tc, err)
 		return
 	}
+	peer.last = s.cfg.Registry.Calls().Of(peer.Fingerprint)
 	s.mu.Lock()
 	c.peer = peer
 	s.mu.Unlock()

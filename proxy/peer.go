@@ -21,6 +21,7 @@ type Peer struct {
 
 	chain []*x509.Certificate // as shown, leaf first
 	trust *pki.Trust          // what the chain was verified against
+	last  *identity.LastCall  // where calls are noted; nil where they are not
 }
 
 // newPeer describes the other end of a finished handshake.
