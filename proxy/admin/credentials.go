@@ -16,7 +16,7 @@ func addCredential(s *Server, c *call) (any, error) {
 	}
 	err = s.change(c, identity.ObjectCredential, "add", func(tx *identity.Tx) (_ act, err error) {
 		if made != nil {
-			if err := made.certify(c.Context(), s.CA, tx, &credential); err != nil {
+			if err := made.certify(c.Context(), s.CA, tx, &credential, false); err != nil {
 				return act{}, err
 			}
 		}

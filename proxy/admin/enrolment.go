@@ -63,6 +63,9 @@ func addEnrolmentToken(s *Server, c *call) (any, error) {
 			return act{}, &problem{Status: http.StatusConflict, Code: "disabled",
 				Detail: "identity \"" + c.name + "\" is disabled and gets no certificate", Hint: "enable the identity first"}
 		}
+		if err := tx.MayHaveCertificate(c.name, false); err != nil {
+			return act{}, err
+		}
 		kept, err := s.CA.AddEnrolmentToken(c.Context(), tx.SQL(), rules, token.Hash())
 		stored = tokenView(&kept, time.Now())
 		return act{kept.ID, stored}, err

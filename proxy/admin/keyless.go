@@ -44,11 +44,11 @@ func newOwnKey(snapshot *identity.Snapshot, c *identity.Credential, keyType stri
 }
 
 // certify has the CA issue the certificate of a keyless credential that shows one, in the transaction that stores it.
-func (k *ownKey) certify(ctx context.Context, ca *pki.CA, tx *identity.Tx, c *identity.Credential) error {
+func (k *ownKey) certify(ctx context.Context, ca *pki.CA, tx *identity.Tx, c *identity.Credential, renewal bool) error {
 	if c.Kind != identity.KindCertificate {
 		return nil
 	}
-	if _, err := tx.Identity(c.Identity); err != nil {
+	if err := tx.MayHaveCertificate(c.Identity, renewal); err != nil {
 		return err
 	}
 	if _, err := tx.Tenant(c.Tenant); err != nil {

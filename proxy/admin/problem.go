@@ -51,6 +51,7 @@ var statuses = map[identity.Code]int{
 	identity.ErrExists:   http.StatusConflict,
 	identity.ErrInUse:    http.StatusConflict,
 	identity.ErrOverlap:  http.StatusConflict,
+	identity.ErrRefused:  http.StatusConflict,
 }
 
 // problemOf says how an error is told. What is not the sender's fault is told with its cause: the sender is the administrator, who has

@@ -158,7 +158,7 @@ func (r *Renewal) renew(ctx context.Context, tx *identity.Tx, old identity.Crede
 		}
 	}
 	next := old
-	if err := (&ownKey{key}).certify(ctx, r.CA, tx, &next); err != nil {
+	if err := (&ownKey{key}).certify(ctx, r.CA, tx, &next, true); err != nil {
 		return err
 	}
 	if next, err = tx.AddCredential(ctx, next); err != nil {

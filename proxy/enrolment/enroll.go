@@ -85,6 +85,8 @@ type issuance struct {
 	Source  string `json:"source"`           // the caller's address
 	KeyType string `json:"key_type"`
 	Request string `json:"request_id"`
+
+	old identity.Fingerprint // of the certificate in whose place it is; zero where there is none
 }
 
 // issueOnce issues the certificate of a claim, or finds the one that the claim has led to before.
@@ -95,7 +97,7 @@ func (s *Server) issueOnce(ctx context.Context, c *call, tx *identity.Tx, claim 
 	if tx.ValidCertificates(o.Name) >= MaxValid {
 		return nil, tooMany.because(fmt.Sprintf("identity %q has %d valid certificates", o.Name, MaxValid))
 	}
-	issued, bound, err := Issue(ctx, tx, s.CA, o)
+	issued, bound, err := issue(ctx, tx, s.CA, o, done.old)
 	if err != nil {
 		return nil, err
 	}

@@ -17,12 +17,26 @@ const CodeKeyType = "key_type"
 // that happens, whoever asks: the identity must be there, be enabled, and take the type of key. Faults of the asker are *[Refusal],
 // *[pki.RequestError] or *[identity.Error]; after any other error the transaction is to be given up.
 func Issue(ctx context.Context, tx *identity.Tx, ca *pki.CA, o pki.IssueOptions) (*pki.Issued, identity.Certificate, error) {
+	return issue(ctx, tx, ca, o, identity.Fingerprint{})
+}
+
+// Renew is [Issue] for a certificate in the place of old, which the asker has proved to have: the policy lets callers that run go on for longer than it
+// lets new ones in.
+func Renew(ctx context.Context, tx *identity.Tx, ca *pki.CA, o pki.IssueOptions, old identity.Fingerprint) (*pki.Issued, identity.Certificate, error) {
+	return issue(ctx, tx, ca, o, old)
+}
+
+// issue issues and binds; a zero fingerprint stands for no certificate that is renewed.
+func issue(ctx context.Context, tx *identity.Tx, ca *pki.CA, o pki.IssueOptions, old identity.Fingerprint) (*pki.Issued, identity.Certificate, error) {
 	holder, err := tx.Identity(o.Name)
 	if err != nil {
 		return nil, identity.Certificate{}, err
 	}
 	if holder.Disabled {
 		return nil, identity.Certificate{}, disabled.because("identity \"" + o.Name + "\" is disabled")
+	}
+	if err := tx.MayHaveCertificate(o.Name, !old.IsZero()); err != nil {
+		return nil, identity.Certificate{}, err
 	}
 	key := o.PublicKey
 	if o.Request != nil {
@@ -36,9 +50,14 @@ func Issue(ctx context.Context, tx *identity.Tx, ca *pki.CA, o pki.IssueOptions)
 	if err != nil {
 		return nil, identity.Certificate{}, err
 	}
-	bound, err := tx.BindCertificate(ctx, identity.Certificate{
+	bound := identity.Certificate{
 		Fingerprint: issued.Fingerprint, Identity: o.Name, Serial: issued.Serial, Subject: issued.Leaf.Subject.String(),
 		NotBefore: issued.Leaf.NotBefore, NotAfter: issued.Leaf.NotAfter,
-	})
+	}
+	if old.IsZero() {
+		bound, err = tx.BindCertificate(ctx, bound)
+	} else {
+		bound, err = tx.BindRenewal(ctx, bound, old)
+	}
 	return issued, bound, err
 }

@@ -35,6 +35,9 @@ type Refusal struct {
 // Error returns the detail.
 func (r *Refusal) Error() string { return r.Detail }
 
+// CodePolicy is the code of a [Refusal] of a certificate for an identity that nobody answers for, or whose review is overdue.
+const CodePolicy = "policy"
+
 // Final reports whether the same request would be refused again: an answer that the server's trouble or a limit has caused is not final.
 func (r *Refusal) Final() bool {
 	return r.Status >= 400 && r.Status < 500 && r.Status != http.StatusTooManyRequests && r.Status != http.StatusRequestTimeout
@@ -95,6 +98,9 @@ func refusalOf(err error) *Refusal {
 	}
 	if e, ok := errors.AsType[*identity.Error](err); ok && e.Code == identity.ErrNotFound {
 		return unknownToken.because(err.Error()) // its identity is gone
+	}
+	if e, ok := errors.AsType[*identity.Error](err); ok && e.Code == identity.ErrRefused {
+		return &Refusal{Status: http.StatusConflict, Code: CodePolicy, Detail: "the identity gets no certificate: " + e.Message, Hint: "ask the operator: " + e.Hint}
 	}
 	return ourFault.because(err.Error())
 }

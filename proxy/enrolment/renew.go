@@ -60,7 +60,7 @@ func (s *Server) renew(ctx context.Context, c *call, request *pki.Request) (*Ans
 			return err
 		}
 		answer, err = s.issueOnce(ctx, c, tx, claim, "certificate.renew", old.URIs[0].String(),
-			issuance{Renews: bound.Serial, Late: bound.Expired(s.now())}, pki.IssueOptions{
+			issuance{Renews: bound.Serial, Late: bound.Expired(s.now()), old: bound.Fingerprint}, pki.IssueOptions{
 				Profile: pki.ClientProfile(), Name: holder.Name, Request: request, Lifetime: s.Trust().RenewalLifetime(old),
 			})
 		return err
