@@ -107,6 +107,15 @@ func scanChange(rows *sql.Rows) (Change, error) {
 	return c, err
 }
 
+// LastChange returns the number of the last record, 0 when there is none.
+func LastChange(ctx context.Context, db *sql.DB) (int64, error) {
+	var seq int64
+	if err := db.QueryRowContext(ctx, `SELECT seq FROM change_head WHERE id = 1`).Scan(&seq); err != nil {
+		return 0, fmt.Errorf("reading the last change record: %w", err)
+	}
+	return seq, nil
+}
+
 // Changes lists up to limit records with a number above after, oldest first. It does not check the chain.
 func Changes(ctx context.Context, db *sql.DB, after int64, limit int) ([]Change, error) {
 	rows, err := db.QueryContext(ctx, selectChanges+` LIMIT $2`, after, limit)

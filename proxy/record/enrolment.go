@@ -20,7 +20,18 @@ func enrolments() *prometheus.CounterVec {
 func (m *Metrics) Enrolment(act, result string) {
 	if m != nil {
 		m.enrolments.WithLabelValues(act, result).Inc()
+		if result == EnrolmentRefused || result == EnrolmentLimited {
+			m.refusals.Add(1)
+		}
 	}
+}
+
+// EnrolmentsRefused returns how many requests to the enrolment listener were refused or came too often, since the start.
+func (m *Metrics) EnrolmentsRefused() uint64 {
+	if m == nil {
+		return 0
+	}
+	return m.refusals.Load()
 }
 
 // AppendEnrolment takes the record of a request to the enrolment listener: a line like any other, which does not count among requests to tenants.

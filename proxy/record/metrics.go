@@ -33,6 +33,7 @@ type Metrics struct {
 	cut           *prometheus.CounterVec // outcome
 	switches      *prometheus.CounterVec // tenant, to
 	enrolments    *prometheus.CounterVec // act, result
+	refusals      atomic.Uint64          // of enrolment
 
 	handles atomic.Pointer[map[handleKey]*handle] // copied on write, so that Observe reads it without a lock
 
