@@ -19,6 +19,8 @@ import (
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/check"
+	"github.com/tenantgate/tenantgate/proxy/expiry"
+	"github.com/tenantgate/tenantgate/proxy/notify"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
 )
@@ -47,6 +49,11 @@ type Server struct {
 	TokenEndpoint func(credentialID string) string
 	// CredentialUses says how credentials stand on this node, in their order; nil knows nothing.
 	CredentialUses func([]*identity.Credential) []CredentialUse
+	// Expiry is the list of all that ends; nil is an empty one.
+	Expiry *expiry.List
+	// Notifications is what the receiver is told, and Notifier delivers it; nil is that there are none.
+	Notifications *notify.Queue
+	Notifier      *notify.Sender
 	// Metrics serves /metrics; nil is 404.
 	Metrics http.Handler
 	// Logger is told of requests that were refused for their sender and of those that failed; nil discards it.

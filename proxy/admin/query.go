@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // query are the parameters of a request, each given once and each known to its endpoint.
@@ -71,4 +72,17 @@ func (q query) limit() (int, error) {
 		err = malformed("parameter \"limit\" is %d: give 1 to %d", n, maxLimit)
 	}
 	return int(n), err
+}
+
+// duration reads a time such as 720h that is not negative.
+func (q query) duration(name string, missing time.Duration) (time.Duration, error) {
+	v, given := q[name]
+	if !given {
+		return missing, nil
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil || d < 0 {
+		return 0, malformed("parameter %q is %q: give a duration such as 720h", name, v)
+	}
+	return d, nil
 }

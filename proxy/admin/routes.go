@@ -70,6 +70,18 @@ var endpoints = []endpoint{
 	{"GET", "enrolment-tokens/{id}", 200, nil, showEnrolmentToken},
 	{"POST", "enrolment-tokens/{id}/withdraw", 200, nil, withdrawEnrolmentToken},
 
+	{"GET", "expiry", 200, append([]string{"within", "kind"}, paging...), listExpiry},
+	{"GET", "policy", 200, nil, showPolicy},
+	{"PATCH", "policy", 200, nil, set(identity.ObjectPolicy, storedPolicy, (*identity.Tx).SetPolicy)},
+	{"GET", "reviews", 200, append([]string{"within"}, paging...), listReviews},
+	{"POST", "identities/{name}/reviewed", 200, nil, reviewIdentity},
+	{"GET", "identities/{name}/uses", 200, nil, showUses},
+	{"GET", "inactive", 200, append([]string{"for"}, paging...), listInactive},
+
+	{"GET", "notifications", 200, append([]string{"state"}, paging...), listNotifications},
+	{"GET", "notify", 200, nil, showNotify},
+	{"POST", "notify/test", 200, nil, testNotify},
+
 	{"GET", "changes", 200, paging, listChanges},
 	{"GET", "changes/verify", 200, []string{"head"}, verifyChanges},
 	{"GET", "status", 200, nil, showStatus},
