@@ -33,6 +33,7 @@ func newAdminService(n *node) *adminService {
 			Handler: &admin.Server{
 				Registry: n.registry, CA: n.ca, DB: n.db.DB, Actor: actor, Enrolment: n.enrolmentURL, Ready: a.checks, Metrics: metrics, Logger: n.log,
 				Tokens: n.tokens, TokenEndpoint: n.tokens.Endpoint, Way: n.way, CredentialUses: n.credentialUses,
+				Expiry: n.ends, Notifications: n.notify.queue, Notifier: n.notify.sender,
 			},
 			ReadHeaderTimeout: 10 * time.Second,
 			ReadTimeout:       30 * time.Second,
@@ -89,6 +90,7 @@ func (a *adminService) checks(ctx context.Context) []admin.Check {
 		check("server_certificate", notExpired(n.certs.Load().NotAfter()), "until "+moment(n.certs.Load().NotAfter())),
 	}
 	return append(list, n.publish.check(), n.loadCheck(), n.tenantsCheck(), n.tokenServersCheck(), n.tokenStoreCheck(), n.credentialsCheck(), n.renewalCheck(),
+		n.notify.check(),
 		n.configCheck())
 }
 

@@ -40,6 +40,7 @@ type Config struct {
 	Limits  LimitsConfig  `yaml:"limits"`
 
 	Enrolment EnrolmentConfig `yaml:"enrolment"`
+	Notify    NotifyConfig    `yaml:"notify"`
 }
 
 // CAConfig says where the CA lives.
@@ -100,6 +101,22 @@ type EnrolmentConfig struct {
 	// ProxyURL is the address at which callers use their certificates; they are told it. "" = the first of server_names and the port callers
 	// connect to.
 	ProxyURL string `yaml:"proxy_url"`
+}
+
+// NotifyConfig says whom to tell of what ends, was renewed or revoked, or fails: one receiver of HTTP POSTs, which tells people in its turn.
+type NotifyConfig struct {
+	// URL is the receiver, https://HOST[:PORT][/PATH]; plain http only to this machine. "" = none.
+	URL string `yaml:"url"`
+
+	// SecretFile holds the secret that signs notifications (Standard Webhooks): whsec_ and the base64 of 24 to 64 octets. While it is changed, a second line
+	// may hold the other one, and both sign. SIGHUP reads it again.
+	SecretFile string `yaml:"secret_file"`
+
+	// CAFile holds the certificates, in PEM, that the receiver's certificate must come from. "" = the system's.
+	CAFile string `yaml:"ca_file"`
+
+	// Timeout is how long one attempt may take.
+	Timeout Duration `yaml:"timeout"`
 }
 
 // RecordConfig says where access records go.
@@ -243,12 +260,13 @@ func defaultConfig() Config {
 		Log:     LogConfig{Level: "info", Format: "text"},
 		Tokens:  TokensConfig{Persist: true, Rate: 50, InFlight: 50, MaxAge: Duration(2 * time.Hour)},
 		Limits:  limitsConfig(proxy.DefaultLimits(), 30*time.Second),
+		Notify:  NotifyConfig{Timeout: Duration(10 * time.Second)},
 	}
 }
 
 // resolve makes the paths absolute, relative ones seen from dir.
 func (c *Config) resolve(dir string) {
-	for _, path := range []*string{&c.KeyFile, &c.CA.Dir, &c.CA.PassphraseFile, &c.Admin.Socket} {
+	for _, path := range []*string{&c.KeyFile, &c.CA.Dir, &c.CA.PassphraseFile, &c.Admin.Socket, &c.Notify.SecretFile, &c.Notify.CAFile} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(dir, *path)
 		}

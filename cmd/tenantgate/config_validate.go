@@ -10,6 +10,7 @@ import (
 
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/enrolment"
+	"github.com/tenantgate/tenantgate/proxy/notify"
 )
 
 // invalidKey is a configuration key whose value cannot be used.
@@ -38,6 +39,9 @@ func (c *Config) validate() error {
 		{"tokens.rate", countProblem(c.Tokens.Rate, 100_000)},
 		{"tokens.in_flight", countProblem(c.Tokens.InFlight, 100_000)},
 		{"tokens.max_age", rangeProblem(c.Tokens.MaxAge, minute, 7*24*60*minute)},
+		{"notify.url", notifyURLProblem(&c.Notify)},
+		{"notify.secret_file", notifySecretProblem(&c.Notify)},
+		{"notify.timeout", rangeProblem(c.Notify.Timeout, second, minute)},
 		{"limits.handshake_timeout", rangeProblem(c.Limits.HandshakeTimeout, second, 5*minute)},
 		{"limits.header_timeout", rangeProblem(c.Limits.HeaderTimeout, second, 5*minute)},
 		{"limits.idle_timeout", rangeProblem(c.Limits.IdleTimeout, second, 60*minute)},
@@ -100,6 +104,24 @@ func urlProblem(s string) string {
 	}
 	if err := enrolment.CheckURL(s); err != nil {
 		return strconv.Quote(s) + " is not https://host:port, such as https://gate.example.com:8444, without a path"
+	}
+	return ""
+}
+
+// notifyURLProblem does not repeat the address, which may hold a secret.
+func notifyURLProblem(c *NotifyConfig) string {
+	if c.URL == "" {
+		return ""
+	}
+	if err := notify.CheckURL(c.URL); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+func notifySecretProblem(c *NotifyConfig) string {
+	if c.URL != "" && c.SecretFile == "" {
+		return "a value is required, because notify.url is set: (printf whsec_; openssl rand -base64 32) > FILE makes one"
 	}
 	return ""
 }

@@ -27,7 +27,7 @@ OAuth clients with which it calls tenants.`,
 		newIdentityAddCommand(p), newIdentityListCommand(p), newIdentityShowCommand(p), newIdentitySetCommand(p),
 		newIdentityStateCommand(p, "disable", "Refuse every request of an identity, at once, on open connections too", (*admin.Client).DisableIdentity),
 		newIdentityStateCommand(p, "enable", "Let a disabled identity call again", (*admin.Client).EnableIdentity),
-		newIdentityRemoveCommand(p))
+		newIdentityRemoveCommand(p), newIdentityUsesCommand(p), newIdentityInactiveCommand(p), newIdentityReviewedCommand(p))
 }
 
 // identityAttributes are the flags of `identity add` and `identity set`.

@@ -19,6 +19,7 @@ import (
 	"github.com/tenantgate/tenantgate/internal/database"
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy"
+	"github.com/tenantgate/tenantgate/proxy/expiry"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
 )
@@ -47,6 +48,8 @@ type node struct {
 	front    *listeners
 
 	enrolment *enrolmentService
+	ends      *expiry.List
+	notify    *notifications
 
 	memoryLimit int64 // of the collector, as the environment has it; of openDataPlane and reload
 
@@ -75,6 +78,10 @@ func openNode(ctx context.Context, cfg *Config, log *slog.Logger, level *slog.Le
 		return nil, err
 	}
 	if err := n.openDataPlane(ctx, cfg); err != nil {
+		return nil, err
+	}
+	n.ends = n.endings()
+	if n.notify, err = newNotifications(n, cfg); err != nil {
 		return nil, err
 	}
 	n.admin, n.enrolment = newAdminService(n), newEnrolmentService(n)
@@ -176,6 +183,13 @@ func (n *node) close() error {
 	}
 	if n.switches != nil {
 		n.switches.close()
+	}
+	if n.registry != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		if err := n.registry.Calls().Flush(ctx, true); err != nil {
+			n.log.Warn("storing the last calls: those of the last minute are lost", "error", err)
+		}
+		cancel()
 	}
 	if n.records != nil {
 		errs = append(errs, n.records.Close())

@@ -24,6 +24,8 @@ func (n *node) watch(registry prometheus.Registerer) {
 	})
 	n.metrics.WatchCertificates(n.expiries)
 	n.metrics.WatchCredentials(n.credentialEnds, func() map[string]int { return n.proxy.Fallbacks() })
+	n.metrics.WatchEndings(n.endStates)
+	n.metrics.WatchNotifications(n.notifyState)
 	n.metrics.WatchTokens(n.tokenStates)
 	n.metrics.WatchTokenServers(n.tokenServerStates)
 	n.metrics.WatchTokenStore(n.tokenStoreState)

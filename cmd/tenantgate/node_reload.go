@@ -47,6 +47,10 @@ func (n *node) tryReload(ctx context.Context, path string) error {
 			return err
 		}
 	}
+	receiver, err := next.Notify.receiver()
+	if err != nil {
+		return err
+	}
 	if err := n.records.Reopen(); err != nil { // keeps the old file when it cannot
 		if newCerts {
 			certs.Close()
@@ -59,6 +63,7 @@ func (n *node) tryReload(ctx context.Context, path string) error {
 	if newCerts {
 		n.certs.Swap(certs).Close()
 	}
+	n.notify.use(receiver)
 	n.boundMemory(next)
 	if old.Limits.forProxy() != next.Limits.forProxy() {
 		n.proxy.Reload(next.Limits.forProxy())
@@ -77,6 +82,7 @@ func (c *Config) withReloaded(next *Config) *Config {
 	merged.Log.Level = next.Log.Level
 	merged.Enrolment.URL, merged.Enrolment.ProxyURL = next.Enrolment.URL, next.Enrolment.ProxyURL
 	merged.Limits = next.Limits
+	merged.Notify = next.Notify
 	return &merged
 }
 

@@ -101,9 +101,10 @@ func newRootCommand(p *program) *cobra.Command {
 		}
 	}
 	add(groupRun, newDemoCommand(p), newInitCommand(p), newServeCommand(p), newConfigCommand(p))
-	add(groupRegistry, newTenantCommand(p), newRouteCommand(p), newIdentityCommand(p), newCredentialCommand(p))
+	add(groupRegistry, newTenantCommand(p), newRouteCommand(p), newIdentityCommand(p), newCredentialCommand(p),
+		newReviewCommand(p), newPolicyCommand(p))
 	add(groupPKI, newCertCommand(p), newCACommand(p), newEnrollCommand(p), newRenewCommand(p))
-	add(groupLook, newStatusCommand(p), newAuditCommand(p), newVersionCommand(p))
+	add(groupLook, newStatusCommand(p), newExpiryCommand(p), newNotifyCommand(p), newAuditCommand(p), newVersionCommand(p))
 	return root
 }
 

@@ -109,6 +109,8 @@ func (s *supervisor) run(ctx context.Context) error {
 	go s.node.remind(followCtx)
 	go s.node.proxy.WarmUp(followCtx)
 	go s.node.publish.keep(followCtx)
+	go s.node.noteCalls(followCtx)
+	go s.node.notify.run(followCtx)
 	for {
 		select {
 		case sig := <-s.signals:

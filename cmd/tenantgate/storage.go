@@ -8,6 +8,7 @@ import (
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/internal/database"
 	"github.com/tenantgate/tenantgate/pki"
+	"github.com/tenantgate/tenantgate/proxy/notify"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
 )
@@ -26,6 +27,7 @@ func openDatabase(ctx context.Context, open func(context.Context, string) (*data
 		{"pki", pki.Migrations()},
 		{"record", record.Migrations()},
 		{"token", token.Migrations()},
+		{"notify", notify.Migrations()},
 	} {
 		if err := database.Migrate(ctx, db, owner.name, owner.migrations); err != nil {
 			return nil, errors.Join(err, db.Close())
