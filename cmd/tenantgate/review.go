@@ -67,7 +67,9 @@ set). Who did it, and when, is on record (tenantgate audit list).`,
 			if err != nil {
 				return err
 			}
-			return p.show(stored, func(w io.Writer) { fmt.Fprintf(w, "identity %s is reviewed; the next review is due by %s\n", stored.Name, stored.ReviewDate) })
+			return p.show(stored, func(w io.Writer) {
+				fmt.Fprintf(w, "identity %s is reviewed; the next review is due by %s\n", stored.Name, stored.ReviewDate)
+			})
 		})
 	}
 	return cmd

@@ -21,8 +21,10 @@ var imports = map[string][]string{
 	"proxy/record":                   {},
 	"proxy/tenantsim":                {},
 	"proxy/check":                    {"proxy/token"},
-	"proxy/admin":                    {"identity", "pki", "proxy/token", "proxy/record", "proxy/check", "proxy/enrolment"},
+	"proxy/admin":                    {"identity", "pki", "proxy/token", "proxy/record", "proxy/check", "proxy/enrolment", "proxy/expiry", "proxy/notify"},
 	"proxy/publish":                  {"pki"},
+	"proxy/expiry":                   {"identity", "pki"},
+	"proxy/notify":                   {},
 	"proxy/enrolment":                {"identity", "pki", "proxy/record"},
 	"proxy":                          {"identity", "pki", "proxy/token", "proxy/record", "proxy/wire"},
 	"proxy/wire":                     {},
@@ -36,10 +38,10 @@ var imports = map[string][]string{
 
 // forbidden are packages that only these of ours may import: the decision, the wire, the registry and the records know no HTTP client, the data plane no SQL.
 var forbidden = map[string][]string{
-	"net/http": {"proxy", "proxy/token", "proxy/record", "proxy/check", "proxy/admin", "proxy/publish", "proxy/enrolment", "proxy/tenantsim", "internal/outside",
-		"cmd/tenantgate"},
+	"net/http": {"proxy", "proxy/token", "proxy/record", "proxy/check", "proxy/admin", "proxy/publish", "proxy/enrolment", "proxy/notify", "proxy/tenantsim",
+		"internal/outside", "cmd/tenantgate"},
 	"log": {"proxy/tenantsim"},
-	"database/sql": {"identity", "pki", "pki/pkitest", "proxy/token", "proxy/record", "proxy/admin", "proxy/enrolment", "internal/database",
+	"database/sql": {"identity", "pki", "pki/pkitest", "proxy/token", "proxy/record", "proxy/admin", "proxy/enrolment", "proxy/notify", "internal/database",
 		"internal/database/databasetest",
 		"cmd/tenantgate"},
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/proxy/admin"
 	"github.com/tenantgate/tenantgate/proxy/check"
+	"github.com/tenantgate/tenantgate/proxy/expiry"
+	"github.com/tenantgate/tenantgate/proxy/notify"
 	"github.com/tenantgate/tenantgate/proxy/record"
 )
 
@@ -92,6 +94,9 @@ func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
 		"Registration": admin.Registration{}, "RegistrationCertificate": admin.RegistrationCertificate{},
 		"CheckRequest": admin.CheckRequest{}, "CheckReport": admin.CheckReport{}, "CredentialCheck": admin.CredentialCheck{}, "CheckStep": check.Step{},
 		"Claims": check.Claims{}, "Head": record.Head{}, "Check": admin.Check{}, "Status": admin.Status{},
+		"Ending": expiry.Item{}, "Policy": identity.Policy{}, "Review": admin.Review{}, "ReviewRequest": admin.ReviewRequest{}, "Uses": admin.Uses{},
+		"CertificateUse": admin.CertificateUse{}, "RouteUse": admin.RouteUse{}, "Inactive": admin.Inactive{}, "Notification": notify.Queued{},
+		"NotificationSubject": notify.Subject{}, "Notify": admin.Notify{}, "Delivery": notify.Delivery{},
 		"CredentialUse": admin.CredentialUse{}, "CredentialEnd": admin.CredentialEnd{},
 	} {
 		got := slices.Sorted(maps.Keys(doc.Components.Schemas[name].Properties))
