@@ -12,7 +12,8 @@ import (
 var (
 	// personWord is a user of SAP for Me or of SAP's identity service: P or S and ten digits, P1234567890, S0012345678, as a word of its own anywhere in a name.
 	personWord = regexp.MustCompile(`^[ps][0-9]{10}$`)
-	// personNumber is a number of SAP's own people and contractors: I, D or C and six or seven digits, as the whole of a name; beside other words it may be a date.
+	// personNumber is a number of SAP's own people and contractors: I, D or C and six or seven digits, as the whole of a name; beside other words it may be a
+	// date.
 	personNumber = regexp.MustCompile(`^[idc][0-9]{6,7}$`)
 	// spelledAddress is an e-mail address whose '@' was written out, as in anna.schmidt_at_example.com or "anna (at) example.com".
 	spelledAddress = regexp.MustCompile(`[\p{L}0-9](_at_|\s*[(\[{]at[)\]}]\s*)[\p{L}0-9-]+(\.[\p{L}0-9-]+)*\.\p{L}{2,}$`)

@@ -63,12 +63,14 @@ func (s *Snapshot) Policy() Policy { return s.policy }
 // Policy returns the policy as the transaction sees it. The error is always nil.
 func (tx *Tx) Policy() (Policy, error) { return tx.draft.policy, nil }
 
+const setPolicy = `UPDATE registry_policy SET refuse_without_owner = $1, refuse_past_review = $2, review_grace = $3, review_interval = $4 WHERE id = 1`
+
 // SetPolicy replaces the policy and returns it as stored.
 func (tx *Tx) SetPolicy(ctx context.Context, p Policy) (Policy, error) {
 	if err := p.Validate(); err != nil {
 		return Policy{}, err
 	}
-	err := tx.exec(ctx, "storing the policy", `UPDATE registry_policy SET refuse_without_owner = $1, refuse_past_review = $2, review_grace = $3, review_interval = $4 WHERE id = 1`,
+	err := tx.exec(ctx, "storing the policy", setPolicy,
 		p.RefuseWithoutOwner, p.RefusePastReview, int64(p.ReviewGrace), int64(p.ReviewInterval))
 	if err != nil {
 		return Policy{}, err
@@ -77,9 +79,9 @@ func (tx *Tx) SetPolicy(ctx context.Context, p Policy) (Policy, error) {
 	return p, nil
 }
 
-// MayHaveCertificate says whether the identity may get a certificate, as the transaction sees both it and the policy: nil, an [ErrNotFound] error, or one with code
-// [ErrRefused]. A renewal is a certificate in the place of one that the asker has shown. [Tx.BindCertificate] and [Tx.BindRenewal] ask it, so that no way to a
-// certificate leads past it; whoever signs first should ask before.
+// MayHaveCertificate says whether the identity may get a certificate, as the transaction sees both it and the policy: nil, an [ErrNotFound] error, or one
+// with code [ErrRefused]. A renewal is a certificate in the place of one that the asker has shown. [Tx.BindCertificate] and [Tx.BindRenewal] ask it, so
+// that no way to a certificate leads past it; whoever signs first should ask before.
 func (tx *Tx) MayHaveCertificate(name string, renewal bool) error {
 	i, err := tx.Identity(name)
 	if err != nil {

@@ -226,8 +226,8 @@ func (c *Credential) checkEnd(now time.Time) error {
 	return nil
 }
 
-// SetCredentialEnd notes when a secret ends, because vendors tell that elsewhere than in the secret, and returns the credential as stored. A zero end is one that
-// is not known. It is all of a credential that can be changed; a certificate has an end of its own.
+// SetCredentialEnd notes when a secret ends, because vendors tell that elsewhere than in the secret, and returns the credential as stored. A zero end is
+// one that is not known. It is all of a credential that can be changed; a certificate has an end of its own.
 func (tx *Tx) SetCredentialEnd(ctx context.Context, id string, end time.Time) (Credential, error) {
 	c, err := tx.Credential(id)
 	if err != nil {
@@ -285,8 +285,8 @@ func (tx *Tx) BindCertificate(ctx context.Context, c Certificate) (Certificate, 
 	return tx.bindCertificate(ctx, c, false)
 }
 
-// BindRenewal is [Tx.BindCertificate] for a certificate in the place of another one, which its holder has proved to have. That one must be the same identity's and
-// not be revoked; it stays as it is. The policy judges it as a renewal.
+// BindRenewal is [Tx.BindCertificate] for a certificate in the place of another one, which its holder has proved to have. That one must be the same
+// identity's and not be revoked; it stays as it is. The policy judges it as a renewal.
 func (tx *Tx) BindRenewal(ctx context.Context, c Certificate, old Fingerprint) (Certificate, error) {
 	before, err := tx.Certificate(old)
 	if err != nil {

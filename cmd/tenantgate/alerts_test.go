@@ -4,11 +4,14 @@ import (
 	"log/slog"
 	"os"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/goccy/go-yaml"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tenantgate/tenantgate/proxy/expiry"
 	"github.com/tenantgate/tenantgate/proxy/record"
 )
 
@@ -67,6 +70,7 @@ func TestAlertRulesNameMetricsThatExist(t *testing.T) {
 
 	metric := regexp.MustCompile(`tenantgate_[a-z_]+`)
 	outcome := regexp.MustCompile(`outcome=~?"([^"]+)"`)
+	ending := regexp.MustCompile(`tenantgate_expiry[a-z_]*\{state=~?"([^"]+)"`)
 	rules := 0
 	for _, g := range file.Groups {
 		for _, r := range g.Rules {
@@ -74,6 +78,13 @@ func TestAlertRulesNameMetricsThatExist(t *testing.T) {
 			for _, name := range metric.FindAllString(r.Expr, -1) {
 				if !registry.names[name] {
 					t.Errorf("alert %s asks for %s, which does not exist", r.Alert, name)
+				}
+			}
+			for _, m := range ending.FindAllStringSubmatch(r.Expr, -1) {
+				for word := range strings.SplitSeq(m[1], "|") {
+					if !slices.Contains([]expiry.State{expiry.Replaced, expiry.OK, expiry.Soon, expiry.Urgent, expiry.Expired}, expiry.State(word)) {
+						t.Errorf("alert %s asks for the state %s, which does not exist", r.Alert, word)
+					}
 				}
 			}
 			for _, m := range outcome.FindAllStringSubmatch(r.Expr, -1) {

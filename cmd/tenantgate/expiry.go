@@ -40,11 +40,11 @@ known, the CA, its revocation list, open enrolment tokens, and the dates by whic
 	soon := cmd.Flags().Bool("soon", false, "only what is soon, urgent or expired")
 	check := cmd.Flags().Bool("check", false, "as --soon, and exit 1 when there is any")
 	kind := cmd.Flags().String("kind", "", "only this `kind`, as the list shows it")
-	cmd.MarkFlagsMutuallyExclusive("within", "soon")
-	cmd.MarkFlagsMutuallyExclusive("within", "check")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		window := ""
 		switch {
+		case cmd.Flags().Changed("within") && (*soon || *check):
+			return usageError(cmd, "--within goes neither with --soon nor with --check: they know themselves how near is near")
 		case *soon || *check:
 			window = "soon"
 		case cmd.Flags().Changed("within"):
@@ -62,7 +62,8 @@ known, the CA, its revocation list, open enrolment tokens, and the dates by whic
 				return err
 			}
 			if *check && len(items) > 0 {
-				return hinted(errors.New(counted(len(items), "thing has ended or ends soon", "things have ended or end soon")), "the last column says what to do about each")
+				err := errors.New(counted(len(items), "thing has ended or ends soon", "things have ended or end soon"))
+				return hinted(err, "the last column says what to do about each")
 			}
 			return nil
 		})

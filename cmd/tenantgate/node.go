@@ -214,7 +214,9 @@ func (n *node) close() error {
 	}
 	if n.registry != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		errs = append(errs, n.registry.Calls().Flush(ctx, true))
+		if err := n.registry.Calls().Flush(ctx, true); err != nil {
+			n.log.Warn("storing the last calls: those of the last minute are lost", "error", err)
+		}
 		cancel()
 	}
 	if n.records != nil {

@@ -49,7 +49,9 @@ func (n *node) endStates(yield func(record.Ending) bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	err := n.ends.Each(ctx, time.Now(), func(i *expiry.Item) bool {
-		return yield(record.Ending{Kind: i.Kind, ID: i.ID, Name: i.Name, Tenant: i.Tenant, Owner: i.Owner, State: string(i.State), Due: i.State.Due(), Expires: i.Expires})
+		return yield(record.Ending{
+			Kind: i.Kind, ID: i.ID, Name: i.Name, Tenant: i.Tenant, Owner: i.Owner, State: string(i.State), Due: i.State.Due(), Expires: i.Expires,
+		})
 	})
 	if err != nil {
 		n.log.Warn("looking at what ends, for the metrics", "error", err)

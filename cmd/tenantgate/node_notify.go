@@ -25,11 +25,19 @@ type notifications struct {
 	refusals     uint64 // of enrolment, when the quarter of an hour began
 	refusalsFrom time.Time
 	failing      bool // the last look failed; for the log
+
+	looked   time.Time     // at what ends
+	took     time.Duration // to look
+	revision int64         // of the registry then
 }
 
 const (
-	noticeInterval = 30 * time.Second
-	noticeTimeout  = 20 * time.Second
+	// What ends is looked at when the registry has changed, and every conditionsInterval; the rest every noticeInterval.
+	noticeInterval     = 2 * time.Second
+	conditionsInterval = 30 * time.Second
+	// conditionsShare bounds the part of the time that is spent on looking at a large registry that changes all the time: one in so many.
+	conditionsShare = 20
+	noticeTimeout   = 20 * time.Second
 	// forgetRecords is the age at which a change record is no news: when notifications are switched on again after a year, nobody wants to hear of it.
 	forgetRecords = 7 * 24 * time.Hour
 	recordsPage   = 500
@@ -113,7 +121,25 @@ func (s *notifications) noticed(ctx context.Context, err error) {
 func (s *notifications) notice(ctx context.Context, now time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, noticeTimeout)
 	defer cancel()
-	return errors.Join(s.conditions(ctx, now), s.records(ctx, now), s.refused(ctx, now))
+	return errors.Join(s.changed(ctx, now), s.records(ctx, now), s.refused(ctx, now))
+}
+
+// changed looks at what ends when there may be something new.
+func (s *notifications) changed(ctx context.Context, now time.Time) error {
+	revision := s.node.registry.Snapshot().Revision()
+	least := conditionsShare * s.took
+	if revision == s.revision {
+		least = max(least, conditionsInterval)
+	}
+	if since := now.Sub(s.looked); since >= 0 && since < least {
+		return nil
+	}
+	began := time.Now()
+	err := s.conditions(ctx, now)
+	if s.took = time.Since(began); err == nil {
+		s.revision, s.looked = revision, now
+	}
+	return err
 }
 
 // conditions tells of ends that are near and of token servers that fail, and of what is so no more.
@@ -143,6 +169,8 @@ func (s *notifications) conditions(ctx context.Context, now time.Time) error {
 		switch {
 		case subject.Kind == "token_server":
 			return notify.TokenServerRecovered, ""
+		case subject.Kind == expiry.KindReview && works[[2]string{subject.Kind, subject.Name}]:
+			return notify.ExpiryRenewed, "it was reviewed"
 		case works[[2]string{subject.Kind, subject.Name}] && !s.node.revoked(subject):
 			return notify.ExpiryRenewed, "something newer does its work"
 		}
@@ -189,28 +217,30 @@ func (s *notifications) records(ctx context.Context, now time.Time) error {
 		if err != nil || len(page) == 0 {
 			return err
 		}
-		if err := s.queue.Advance(ctx, now, from, page[len(page)-1].Seq, revocations(page, now)); err != nil {
+		if err := s.queue.Advance(ctx, now, from, page[len(page)-1].Seq, s.node.revocations(page, now)); err != nil {
 			return err
 		}
 	}
 }
 
 // revocations are the revocations among change records: one by one, or all as one when there are many.
-func revocations(page []record.Change, now time.Time) []notify.Event {
+func (n *node) revocations(page []record.Change, now time.Time) []notify.Event {
 	var events []notify.Event
 	for _, c := range page {
 		if c.Action != "certificate.revoke" || now.Sub(c.Time) > forgetRecords {
 			continue
 		}
 		var detail struct {
-			Identity string `json:"identity"`
-			Reason   string `json:"revocation_reason"`
+			Reason string `json:"reason"`
 		}
 		_ = json.Unmarshal(c.Detail, &detail) // of another form it tells less
 		events = append(events, notify.Event{
-			Type: notify.CertificateRevoked, Severity: notify.Warning, Subject: notify.Subject{Kind: "certificate", ID: c.Name, Name: detail.Identity},
+			Type: notify.CertificateRevoked, Severity: notify.Warning, Subject: notify.Subject{Kind: "certificate", ID: c.Name},
 			Count: 1, Cause: detail.Reason, Hint: "tenantgate cert show " + c.Name,
 		})
+	}
+	if len(events) <= fewRevocations {
+		n.nameRevoked(events)
 	}
 	if len(events) <= fewRevocations {
 		return events
@@ -219,6 +249,20 @@ func revocations(page []record.Change, now time.Time) []notify.Event {
 		Type: notify.CertificateRevoked, Severity: notify.Warning, Subject: notify.Subject{Kind: "certificate"}, Count: int64(len(events)),
 		Hint: "tenantgate audit list shows them",
 	}}
+}
+
+// nameRevoked adds whose the certificates were.
+func (n *node) nameRevoked(events []notify.Event) {
+	snapshot := n.registry.Snapshot()
+	for i := range events {
+		e := &events[i]
+		if c, ok := snapshot.CertificateBySerial(e.Subject.ID); ok {
+			e.Subject.Name = c.Identity
+			if holder, ok := snapshot.Identity(c.Identity); ok {
+				e.Owner = holder.Owner
+			}
+		}
+	}
 }
 
 // refused tells of many requests for certificates that were refused within a quarter of an hour.

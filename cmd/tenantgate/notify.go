@@ -41,7 +41,7 @@ func newNotifyTestCommand(p *program) *cobra.Command {
 					}
 				})
 				if err == nil && !d.Delivered {
-					err = hinted(errors.New(d.Receiver+": "+d.Problem), "look at notify.url, notify.secret_file and notify.ca_file in the server's configuration, and at the receiver's log")
+					err = hinted(errors.New(d.Receiver+": "+d.Problem), "look at the section notify of the server's configuration, and at the receiver's log")
 				}
 				return err
 			})

@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 		"tenantsim":  exit(runTenant),
 		"caller":     exit(runCaller),
 		"notifysink": exit(runNotifySink),
+		"hook":       exit(runHook),
 		"sql":        exit(runSQL),
 		"documented": exit(runDocumented),
 	})
@@ -90,6 +91,8 @@ func TestScripts(t *testing.T) {
 
 			"until-stdout":  scriptUntilStdout,
 			"until-refused": scriptUntilRefused,
+
+			"until-last-call": scriptUntilLastCall,
 		},
 	})
 }

@@ -23,8 +23,10 @@ var imports = map[string][]string{
 	"proxy/record":                   {},
 	"proxy/tenantsim":                {},
 	"proxy/check":                    {"proxy/token"},
-	"proxy/admin":                    {"identity", "pki", "pki/external", "proxy/token", "proxy/record", "proxy/check", "proxy/enrolment"},
+	"proxy/admin":                    {"identity", "pki", "pki/external", "proxy/token", "proxy/record", "proxy/check", "proxy/enrolment", "proxy/expiry", "proxy/notify"},
 	"proxy/publish":                  {"pki"},
+	"proxy/expiry":                   {"identity", "pki"},
+	"proxy/notify":                   {},
 	"proxy/enrolment":                {"identity", "pki", "proxy/record"},
 	"proxy/acme":                     {"identity", "pki", "proxy/enrolment", "proxy/record"},
 	"proxy":                          {"identity", "pki", "pki/external", "proxy/token", "proxy/record", "proxy/wire", "proxy/login"},
@@ -42,10 +44,11 @@ var imports = map[string][]string{
 // forbidden are packages that only these of ours may import: the decision, the wire, the registry and the records know no HTTP client, the data plane no SQL.
 var forbidden = map[string][]string{
 	"net/http": {"proxy", "pki/external", "pki/pkitest", "pki/servercert", "proxy/token", "proxy/record", "proxy/check", "proxy/admin", "proxy/publish", "proxy/enrolment",
-		"proxy/acme", "proxy/tenantsim", "internal/outside",
+		"proxy/acme", "proxy/notify", "proxy/tenantsim", "internal/outside",
 		"cmd/tenantgate"},
 	"log": {"proxy/tenantsim"},
-	"database/sql": {"identity", "pki", "pki/pkitest", "proxy/token", "proxy/record", "proxy/admin", "proxy/enrolment", "internal/backup", "internal/database",
+	"database/sql": {"identity", "pki", "pki/pkitest", "proxy/token", "proxy/record", "proxy/admin", "proxy/enrolment", "proxy/notify", "internal/backup",
+		"internal/database",
 		"internal/database/databasetest",
 		"cmd/tenantgate"},
 }

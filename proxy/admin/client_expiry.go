@@ -10,8 +10,8 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/notify"
 )
 
-// Expiry lists what ends, the next end first. within narrows that: "soon" to what is near by its own measure or has ended, a duration such as "720h" to what ends
-// within it or has ended; "" does not. kind is one of package expiry's, "" for all.
+// Expiry lists what ends, the next end first. within narrows that: "soon" to what is near by its own measure or has ended, a duration such as "720h" to
+// what ends within it or has ended; "" does not. kind is one of package expiry's, "" for all.
 func (c *Client) Expiry(ctx context.Context, within, kind string) ([]expiry.Item, error) {
 	q := url.Values{}
 	if within != "" {

@@ -31,6 +31,7 @@ type house struct {
 	t        *testing.T
 	db       *sql.DB
 	registry *identity.Registry
+	sealed   *pkitest.Sealer
 	pki      *pkitest.Env
 	log      *safeBuffer
 	tokens   token.Engine
@@ -77,11 +78,12 @@ func buildOn(t *testing.T, url string) *house {
 	if err := database.Migrate(t.Context(), db, "record", record.Migrations()); err != nil {
 		t.Fatal(err)
 	}
-	registry, err := identity.Open(t.Context(), db.DB, new(pkitest.Sealer))
+	sealer := new(pkitest.Sealer)
+	registry, err := identity.Open(t.Context(), db.DB, sealer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, db: db.DB, registry: registry, pki: pkitest.With(t, pkitest.Options{DB: db.DB}), log: &safeBuffer{}}
+	h := &house{t: t, db: db.DB, registry: registry, sealed: sealer, pki: pkitest.With(t, pkitest.Options{DB: db.DB}), log: &safeBuffer{}}
 	t.Cleanup(h.tokens.Close)
 	h.serveSocket()
 	h.serveTLS()

@@ -12,6 +12,8 @@ import (
 	"github.com/tenantgate/tenantgate/pki/external"
 	"github.com/tenantgate/tenantgate/proxy/admin"
 	"github.com/tenantgate/tenantgate/proxy/check"
+	"github.com/tenantgate/tenantgate/proxy/expiry"
+	"github.com/tenantgate/tenantgate/proxy/notify"
 	"github.com/tenantgate/tenantgate/proxy/record"
 )
 
@@ -99,6 +101,9 @@ func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
 		"RootHolder": admin.RootHolder{},
 		"Login":      admin.Login{}, "LoginRequest": admin.LoginRequest{}, "LoginBack": admin.LoginBack{}, "LoginImport": admin.LoginImport{}, "ImportedLogin": admin.ImportedLogin{},
 		"LoginImported": admin.LoginImported{}, "LoginProblem": admin.LoginProblem{}, "LoginFinding": identity.Finding{}, "LoginPolicy": identity.LoginPolicy{},
+		"Ending": expiry.Item{}, "Policy": identity.Policy{}, "Review": admin.Review{}, "ReviewRequest": admin.ReviewRequest{}, "Uses": admin.Uses{},
+		"CertificateUse": admin.CertificateUse{}, "RouteUse": admin.RouteUse{}, "Inactive": admin.Inactive{}, "Notification": notify.Queued{},
+		"NotificationSubject": notify.Subject{}, "Notify": admin.Notify{}, "Delivery": notify.Delivery{},
 		"CredentialUse": admin.CredentialUse{}, "CredentialEnd": admin.CredentialEnd{},
 		"AuthoritySettings": identity.Authority{}, "Authority": admin.Authority{}, "AuthorityCertificate": admin.AuthorityCertificate{}, "Mapping": identity.Mapping{},
 		"Block": identity.Block{}, "AuthorityList": identity.RevocationList{}, "Fetch": identity.Fetch{}, "SeenCertificate": external.Seen{}, "BlockRequest": admin.BlockRequest{},

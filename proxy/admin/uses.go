@@ -96,8 +96,8 @@ type Inactive struct {
 // defaultInactiveFor is how long nothing was heard of an identity for it to be listed when the request does not say.
 const defaultInactiveFor = 90 * 24 * time.Hour
 
-// listInactive answers with the identities, by name, that have not called for so long. Of the time before calls were noted nothing is known, so that it does not
-// count.
+// listInactive answers with the identities, by name, that have not called for so long. Of the time before calls were noted nothing is known, so that it
+// does not count.
 func listInactive(s *Server, c *call) (any, error) {
 	silent, err := c.query.duration("for", defaultInactiveFor)
 	if err != nil {

@@ -20,8 +20,8 @@ func Issue(ctx context.Context, tx *identity.Tx, ca *pki.CA, o pki.IssueOptions)
 	return issue(ctx, tx, ca, o, identity.Fingerprint{})
 }
 
-// Renew is [Issue] for a certificate in the place of old, which the asker has proved to have: the policy lets callers that run go on for longer than it lets new ones
-// in.
+// Renew is [Issue] for a certificate in the place of old, which the asker has proved to have: the policy lets callers that run go on for longer than it
+// lets new ones in.
 func Renew(ctx context.Context, tx *identity.Tx, ca *pki.CA, o pki.IssueOptions, old identity.Fingerprint) (*pki.Issued, identity.Certificate, error) {
 	return issue(ctx, tx, ca, o, old)
 }

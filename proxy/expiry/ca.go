@@ -68,14 +68,17 @@ func Tokens(ca *pki.CA) Source {
 	}
 }
 
-// Certificates is the source of certificates of one kind that are asked for each time: a CA's, or those of listeners, by their names. A CA's certificate is replaced
-// when there is another one of the kind that began and ends later.
+// Certificates is the source of certificates of one kind that are asked for each time: a CA's, or those of listeners, by their names. A CA's certificate is
+// replaced when there is another one of the kind that began and ends later.
 func Certificates(kind, command string, automatic bool, all func() map[string]*x509.Certificate) Source {
 	return func(_ context.Context, _ time.Time, yield func(Item) bool) error {
 		certificates := all()
 		for name, c := range certificates {
 			sum := sha256.Sum256(c.Raw)
-			i := Item{Kind: kind, ID: hex.EncodeToString(sum[:]), Name: name, Expires: c.NotAfter, Warn: Warning(c.NotAfter.Sub(c.NotBefore)), Automatic: automatic, Command: command}
+			i := Item{
+				Kind: kind, ID: hex.EncodeToString(sum[:]), Name: name, Expires: c.NotAfter, Warn: Warning(c.NotAfter.Sub(c.NotBefore)),
+				Automatic: automatic, Command: command,
+			}
 			if c.IsCA {
 				for _, other := range certificates {
 					if other.NotBefore.After(c.NotBefore) && other.NotAfter.After(c.NotAfter) {
@@ -108,7 +111,8 @@ func Authorities(list []*x509.Certificate) map[string]*x509.Certificate {
 	return named
 }
 
-// RevocationList is the source of the published revocation list, nil while there is none. Another one follows after half of its life, so that a quarter is near.
+// RevocationList is the source of the published revocation list, nil while there is none. Another one follows after half of its life, so that a quarter is
+// near.
 func RevocationList(published func() *pki.CRL) Source {
 	return func(_ context.Context, _ time.Time, yield func(Item) bool) error {
 		if c := published(); c != nil {

@@ -13,15 +13,16 @@ const (
 	// put the new one to use.
 	stillUsed = 7 * day
 	newInUse  = day
-	// usedWhenEnded is for how long a certificate is shown that was used until its end while another one of its identity lives on: one of several callers stands still.
+	// usedWhenEnded is for how long a certificate is shown that was used until its end while another one of its identity lives on: one of several callers
+	// stands still.
 	usedWhenEnded = 30 * day
 	// callsAge is for how long what was read of last calls is good.
 	callsAge = time.Minute
 )
 
-// Callers is the source of the certificates that are bound to identities. Of an identity's several certificates those are replaced beside which there is a newer
-// one that lives on, unless they are still used: then another caller of the same identity has that newer one. Certificates of disabled identities and revoked ones
-// end unseen. Of those that have ended, only what still hinders a caller is shown.
+// Callers is the source of the certificates that are bound to identities. Of an identity's several certificates those are replaced beside which there is a
+// newer one that lives on, unless they are still used: then another caller of the same identity has that newer one. Certificates of disabled identities and
+// revoked ones end unseen. Of those that have ended, only what still hinders a caller is shown.
 func Callers(r *identity.Registry) Source {
 	c := &callers{registry: r}
 	return c.each
@@ -84,8 +85,8 @@ func (c *callers) judge(ctx context.Context, now time.Time, all []*identity.Cert
 	return Replaced, true, nil
 }
 
-// successor returns what takes the place of a certificate: the first of the newer ones that lives on. For one that has ended it is any other that has not or, where
-// all have ended, one that ended later.
+// successor returns what takes the place of a certificate: the first of the newer ones that lives on. For one that has ended it is any other that has not
+// or, where all have ended, one that ended later.
 func successor(now time.Time, all []*identity.Certificate, n int) *identity.Certificate {
 	one := all[n]
 	for k, other := range all {
@@ -125,7 +126,9 @@ func Reviews(r *identity.Registry) Source {
 			if i.Disabled || end.IsZero() {
 				continue
 			}
-			if !yield(Item{Kind: KindReview, ID: i.Name, Name: i.Name, Owner: i.Owner, Expires: end, Warn: reviewWarning, Command: "tenantgate identity reviewed " + i.Name}) {
+			if !yield(Item{
+				Kind: KindReview, ID: i.Name, Name: i.Name, Owner: i.Owner, Expires: end, Warn: reviewWarning, Command: "tenantgate identity reviewed " + i.Name,
+			}) {
 				return nil
 			}
 		}

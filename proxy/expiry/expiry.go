@@ -87,9 +87,9 @@ func (i *Item) Key() string {
 
 const day = 24 * time.Hour
 
-// Warning is how long before its end something that lives so long is warned of. Up to a year it is what SAP's Destination service renews its own certificates by,
-// but at most a quarter of the life: what is renewed after two thirds of it must not be warned of before that. What lives for years, a CA above all, takes months to
-// replace at everybody who trusts it.
+// Warning is how long before its end something that lives so long is warned of. Up to a year it is what SAP's Destination service renews its own
+// certificates by, but at most a quarter of the life: what is renewed after two thirds of it must not be warned of before that. What lives for years, a CA
+// above all, takes months to replace at everybody who trusts it.
 func Warning(lifetime time.Duration) time.Duration {
 	w := 12 * time.Hour
 	switch {

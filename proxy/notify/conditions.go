@@ -34,8 +34,9 @@ type told struct {
 
 type conditionKey struct{ kind, object string }
 
-// Reconcile compares what holds now with what was told to hold and queues an event for each difference, as one act. over returns the type and the cause of the event
-// that ends a condition, "" for none. Of several nodes that do so at the same time, one tells. It returns [ErrFull] when there is no room for all.
+// Reconcile compares what holds now with what was told to hold and queues an event for each difference, as one act. over returns the type and the cause of
+// the event that ends a condition, "" for none. Of several nodes that do so at the same time, one tells. It returns [ErrFull] when there is no room for
+// all.
 func (q *Queue) Reconcile(ctx context.Context, now time.Time, holds []Condition, over func(Subject) (kind, cause string)) error {
 	// Most of the time nothing differs, and nothing is written.
 	known, err := q.known(ctx, q.DB)

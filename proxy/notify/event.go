@@ -1,6 +1,6 @@
-// Package notify tells one other system, by an HTTP POST, what an operator should know of: that something is about to end or was renewed, that a certificate was
-// revoked, that a token server fails. What is to be told lies in the database until the receiver has taken it, so that neither a restart nor several nodes lose it
-// or tell it twice; only a receiver that takes an event and is not heard to do so gets it again, with the same id.
+// Package notify tells one other system, by an HTTP POST, what an operator should know of: that something is about to end or was renewed, that a
+// certificate was revoked, that a token server fails. What is to be told lies in the database until the receiver has taken it, so that neither a restart
+// nor several nodes lose it or tell it twice; only a receiver that takes an event and is not heard to do so gets it again, with the same id.
 //
 // The body is the [Event]; the headers are those of Standard Webhooks (https://www.standardwebhooks.com): webhook-id, webhook-timestamp and webhook-signature.
 //

@@ -78,6 +78,20 @@ func (r *receiver) set(status int, header ...string) {
 	}
 }
 
+// hold has nothing answered until the function is called that it returns.
+func (r *receiver) hold() (release func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	hang := make(chan struct{})
+	r.hang = hang
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		close(hang)
+		r.hang = nil
+	}
+}
+
 func (r *receiver) all() []taken {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -327,7 +341,7 @@ func testCutOff(t *testing.T, db *database.DB) {
 	r := newReceiver(t)
 	h := newHouse(t, db, "a", r.options())
 	h.add(notify.CertificateRevoked, "one")
-	r.hang = make(chan struct{})
+	release := r.hold()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- h.sender.Round(ctx) }()
@@ -338,10 +352,7 @@ func testCutOff(t *testing.T, db *database.DB) {
 	if err := <-done; err != nil {
 		t.Errorf("a stopping node reports %v", err)
 	}
-	r.mu.Lock()
-	close(r.hang)
-	r.hang = nil
-	r.mu.Unlock()
+	release()
 	if err := h.sender.Round(t.Context()); err != nil || len(r.all()) != 1 {
 		t.Errorf("%v; it was sent again at once, though the first attempt may be under way", err)
 	}
@@ -456,12 +467,14 @@ func TestTheReceiverIsJudgedAndBounded(t *testing.T) {
 	}
 	slow := r.options()
 	slow.Timeout = 100 * time.Millisecond
-	r.hang = make(chan struct{})
+	release := r.hold()
 	if got := test(slow); got != "no answer in time" {
 		t.Errorf("no answer: %q", got)
 	}
-	close(r.hang)
-	r.hang, r.body = nil, strings.Repeat("x", 10<<20)
+	release()
+	r.mu.Lock()
+	r.body = strings.Repeat("x", 10<<20)
+	r.mu.Unlock()
 	r.set(200)
 	if got := test(r.options()); got != "" {
 		t.Errorf("a long answer: %q", got)

@@ -69,8 +69,8 @@ func (q *Queue) Cursor(ctx context.Context, head int64) (int64, error) {
 	return at, nil
 }
 
-// Advance moves the cursor and queues the events that the change records in between are, as one act. Where another node has moved it already nothing is done. It
-// returns [ErrFull], and does nothing, when there is no room.
+// Advance moves the cursor and queues the events that the change records in between are, as one act. Where another node has moved it already nothing is
+// done. It returns [ErrFull], and does nothing, when there is no room.
 func (q *Queue) Advance(ctx context.Context, now time.Time, from, to int64, events []Event) error {
 	return q.turn(ctx, func(tx *sql.Tx) error {
 		result, err := tx.ExecContext(ctx, `UPDATE notify_state SET changes = $1 WHERE id = 1 AND changes = $2`, to, from)

@@ -145,7 +145,8 @@ func (r *Receiver) send(ctx context.Context, id string, body []byte, now time.Ti
 	case s >= 300 && s < 400:
 		return &SendError{Status: s, Problem: fmt.Sprintf("the receiver answered %d: redirects are not followed, give the final address", s)}
 	default:
-		return &SendError{Status: s, After: retryAfter(response.Header.Get("Retry-After")), Problem: strings.TrimSpace(fmt.Sprintf("the receiver answered %d %s", s, http.StatusText(s)))}
+		problem := strings.TrimSpace(fmt.Sprintf("the receiver answered %d %s", s, http.StatusText(s)))
+		return &SendError{Status: s, After: retryAfter(response.Header.Get("Retry-After")), Problem: problem}
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Sender delivers what a queue holds, on one node. Fields without a stated zero value are required, and none may be changed while Run runs. Its methods are safe for
-// concurrent use.
+// Sender delivers what a queue holds, on one node. Fields without a stated zero value are required, and none may be changed while Run runs. Its methods are
+// safe for concurrent use.
 type Sender struct {
 	Queue *Queue
 	// Receiver is where to, asked for each attempt; nil is nowhere, and what is pending waits.
@@ -112,9 +112,9 @@ func (s *Sender) round(ctx context.Context, r *Receiver) error {
 
 // claimed is an event that is this node's to send, until its claim ends.
 type claimed struct {
-	id, body      string
-	attempts      int64
-	created, next time.Time
+	id, body string
+	attempts int64
+	created  time.Time
 }
 
 // claim takes what has been due for longest, nil when nothing is. Until the attempt must be over nobody else takes it.
@@ -139,7 +139,8 @@ func (s *Sender) claim(ctx context.Context, timeout time.Duration) (*claimed, er
 }
 
 func (s *Sender) due(ctx context.Context, now time.Time) (found *claimed, next int64, err error) {
-	rows, err := s.Queue.DB.QueryContext(ctx, `SELECT id, body, attempts, created, next FROM notify_events WHERE state = 'pending' AND next <= $1 ORDER BY next, created, id LIMIT 1`, micros(now))
+	rows, err := s.Queue.DB.QueryContext(ctx, `SELECT id, body, attempts, created, next FROM notify_events
+		WHERE state = 'pending' AND next <= $1 ORDER BY next, created, id LIMIT 1`, micros(now))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -168,7 +169,8 @@ func (s *Sender) settle(ctx context.Context, c *claimed, sendErr error) error {
 		return err
 	case now.Sub(c.created) > maxAge:
 		s.gaveUp(1)
-		_, err := s.Queue.DB.ExecContext(ctx, `UPDATE notify_events SET state = 'given_up', finished = $1, problem = $2, body = '' WHERE id = $3`, micros(now), sendErr.Error(), c.id)
+		_, err := s.Queue.DB.ExecContext(ctx, `UPDATE notify_events SET state = 'given_up', finished = $1, problem = $2, body = '' WHERE id = $3`,
+			micros(now), sendErr.Error(), c.id)
 		return err
 	}
 	after := min(firstPause<<min(c.attempts, 10), time.Hour)
@@ -279,7 +281,9 @@ func (s *Sender) SendTest(ctx context.Context) (Delivery, error) {
 	if r == nil {
 		return Delivery{}, ErrNoReceiver
 	}
-	e := s.Queue.filled(Event{Type: Test, Severity: Info, Subject: Subject{Kind: "test", Name: s.Queue.Node}, Hint: "nothing is to be done: somebody has tried whether this arrives"}, s.now())
+	e := s.Queue.filled(Event{
+		Type: Test, Severity: Info, Subject: Subject{Kind: "test", Name: s.Queue.Node}, Hint: "nothing is to be done: somebody has tried whether this arrives",
+	}, s.now())
 	body, err := json.Marshal(e)
 	if err != nil {
 		return Delivery{}, err

@@ -42,7 +42,8 @@ func (m *Metrics) WatchEndings(all iter.Seq[Ending]) {
 	}
 	count := desc("expiry_objects", "What ends, by kind (certificates, credentials, reviews and so on) and by how near that is.", "kind", "state")
 	next := desc("expiry_timestamp_seconds_min", "When the next of a kind ends that has not yet, replaced ones left out.", "kind")
-	single := desc("expiry_due_timestamp_seconds", "When something ends that somebody should act on: at most 200, the next ends first.", "kind", "id", "name", "tenant", "owner", "state")
+	single := desc("expiry_due_timestamp_seconds", "When something ends that somebody should act on: at most 200, the next ends first.",
+		"kind", "id", "name", "tenant", "owner", "state")
 	m.reg.MustRegister(newCollector([]*prometheus.Desc{count, next, single}, func(emit emitter) {
 		counts, first := map[string]map[string]int{}, map[string]time.Time{}
 		var due []Ending
