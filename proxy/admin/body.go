@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -30,8 +31,8 @@ func declaredJSON(r *http.Request) error {
 // read takes the whole body.
 func (c *call) read() ([]byte, error) {
 	b, err := io.ReadAll(c.Body)
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, &problem{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Detail: "the body is larger than it may be"}
+	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, &problem{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Detail: fmt.Sprintf("the body is larger than %d MiB", e.Limit>>20)}
 	}
 	if err != nil {
 		return nil, malformed("the body was broken off")
