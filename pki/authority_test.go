@@ -26,11 +26,29 @@ type lineage struct {
 	ca  *pki.CA
 
 	sealer pkitest.Sealer
+	keys   *pki.Authority // kept here, because a passphrase takes long; nil when they are in files
 }
 
 func newLineage(t *testing.T, db *sql.DB) *lineage {
 	t.Helper()
 	l := &lineage{t: t, db: db, dir: t.TempDir()}
+	var err error
+	if l.keys, err = pki.NewAuthority(pki.InitOptions{TrustDomain: pkitest.TrustDomain, Name: "Test"}); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]*x509.Certificate{"root_ca.crt": l.keys.Root, "intermediate_ca.crt": l.keys.Intermediate} {
+		if err := os.WriteFile(filepath.Join(l.dir, name), pki.EncodeCertificates(c), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.ca = l.open("first")
+	return l
+}
+
+// newLineageOfFiles has its keys in files, as an operator's has.
+func newLineageOfFiles(t *testing.T) *lineage {
+	t.Helper()
+	l := &lineage{t: t, db: pkitest.Database(t), dir: t.TempDir()}
 	if err := pki.Init(initOptions(l.dir)); err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +57,11 @@ func newLineage(t *testing.T, db *sql.DB) *lineage {
 }
 
 func (l *lineage) options(node string) pki.Options {
-	return pki.Options{Dir: l.dir, Passphrase: []byte(passphrase), TrustDomain: pkitest.TrustDomain, DB: l.db, Sealer: &l.sealer, Node: node}
+	o := pki.Options{Dir: l.dir, Passphrase: []byte(passphrase), TrustDomain: pkitest.TrustDomain, DB: l.db, Sealer: &l.sealer, Node: node}
+	if l.keys != nil {
+		o.Key = l.keys.IntermediateKey
+	}
+	return o
 }
 
 func (l *lineage) open(node string) *pki.CA {
@@ -53,6 +75,9 @@ func (l *lineage) open(node string) *pki.CA {
 
 func (l *lineage) root() *pki.RootSigner {
 	l.t.Helper()
+	if l.keys != nil {
+		return &pki.RootSigner{Certificate: l.keys.Root, Key: l.keys.RootKey}
+	}
 	root, err := pki.OpenRoot(filepath.Join(l.dir, "root_ca.crt"), filepath.Join(l.dir, "root_ca.key"), []byte(passphrase), nil)
 	if err != nil {
 		l.t.Fatal(err)
@@ -223,9 +248,7 @@ func testAnotherIntermediateTakesOver(t *testing.T, db *sql.DB) {
 	if again := l.open(""); !again.Intermediate().Equal(second) || !again.Issues(pki.PublicID(first)) {
 		t.Error("after a restart it is otherwise")
 	}
-	if err := os.Remove(filepath.Join(l.dir, "intermediate_ca.key")); err != nil {
-		t.Fatal(err)
-	}
+	l.keys = nil
 	if again := l.open(""); !again.Intermediate().Equal(second) || again.Problem() != "" {
 		t.Errorf("without the old key: %q", again.Problem())
 	}
@@ -487,7 +510,7 @@ func TestInstallingSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestThePassphraseIsChangedOnceOrNotAtAll(t *testing.T) {
-	l := newLineage(t, pkitest.Database(t))
+	l := newLineageOfFiles(t)
 	second := l.rotate()
 	next := []byte("another passphrase")
 	if _, err := pki.Rekey(l.dir, []byte("wrong"), next); !errors.Is(err, pki.ErrPassphrase) {
