@@ -299,3 +299,12 @@ func (ca *CA) Problem() string {
 	}
 	return ""
 }
+
+// InUse returns the trusted roots and intermediates that are to be kept valid: without those that are retiring, which end in their time.
+func (ca *CA) InUse() []*x509.Certificate {
+	l := ca.lineage.Load()
+	return slices.DeleteFunc(append(l.trust.Roots(), l.trust.intermediates...), func(c *x509.Certificate) bool {
+		a := l.record(fingerprintOf(c))
+		return a != nil && a.State == AuthorityRetiring
+	})
+}
