@@ -104,6 +104,9 @@ func (ca *CA) newAuthorityKey(o AuthorityRequest) (key crypto.Signer, sealed []b
 		return nil, nil, &AuthorityError{Problem: fmt.Sprintf("key type %q is none for an intermediate", o.KeyType), Hint: "use P-256, P-384, RSA-2048, RSA-3072 or RSA-4096"}
 	}
 	if o.KeyURI != "" {
+		if err := ca.mayLoad(o.KeyURI); err != nil {
+			return nil, nil, err
+		}
 		key, err = CreateKMSKey(o.KeyURI, ca.options.PIN, o.KeyType)
 		if errors.Is(err, ErrExists) {
 			key, err = OpenKMSKey(o.KeyURI, ca.options.PIN)

@@ -116,6 +116,10 @@ func TestACAInAnHSM(t *testing.T) {
 	if out, err := c.try("ca", "rotate", "intermediate", "--root-key", uri+"root"); err == nil || !strings.Contains(out, "--key URI") {
 		t.Errorf("rotated out of the HSM unseen: %s", out)
 	}
+	foreign := strings.Replace(uri, hsmLibrary, filepath.Join(work, "foreign.so"), 1)
+	if out, err := c.try("ca", "rotate", "intermediate", "--root-key", uri+"root", "--key", foreign+"x"); err == nil || !strings.Contains(out, "ca.pkcs11_module") {
+		t.Errorf("a library that the configuration does not name: %s", out)
+	}
 	// A slip in the token's name makes the library finalise itself: what signs must go on.
 	if out, err := c.try("ca", "rotate", "intermediate", "--root-key", uri+"root", "--key", strings.Replace(uri, "token=gate", "token=gone", 1)+"x"); err == nil {
 		t.Errorf("a token that is not there: %s", out)
