@@ -152,8 +152,8 @@ func (ca *CA) findIssuers(l *lineage) error {
 		key, err := ca.openAuthorityKey(a)
 		if err != nil {
 			a.Problem = err.Error()
-			if a.Installed && a.State != AuthorityRetired && l.problem == "" {
-				l.problem = "the key of intermediate " + a.ID[:16] + " cannot be used: " + err.Error()
+			if a.Installed && a.State != AuthorityRetired {
+				l.problem += map[bool]string{true: "; "}[l.problem != ""] + "the key of intermediate " + a.ID[:16] + " cannot be used: " + err.Error()
 			}
 			continue
 		}
