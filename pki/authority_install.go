@@ -216,7 +216,7 @@ func certificateFor(pub crypto.PublicKey, certs []*x509.Certificate) (*x509.Cert
 
 // notByOurRoot says which root is missing.
 func notByOurRoot(inter *x509.Certificate, certs []*x509.Certificate) error {
-	e := &AuthorityError{Problem: "no trusted root has signed it; its issuer is " + inter.Issuer.String(), Hint: "have a root of tenantgate ca list sign it; or change to its root: tenantgate ca rotate root --root-cert FILE"}
+	e := &AuthorityError{Problem: "no trusted root has signed it; its issuer is " + inter.Issuer.String(), Hint: "have a root of tenantgate ca list sign it; or change to its root: tenantgate ca rotate root --new-root-cert FILE"}
 	if root := signerOf(inter, certs); root != nil {
 		e.Problem = "the root in it is not the anchor: " + subjectOf(root) + " (" + PublicID(root) + ") is not trusted here"
 	}

@@ -638,3 +638,20 @@ func waitFor(t *testing.T, done func() bool) {
 		}
 	}
 }
+
+// A key that cannot be opened any more does not keep another one from taking its place.
+func TestALostKeyIsReplaced(t *testing.T) {
+	l := newLineage(t, pkitest.Database(t))
+	lost := l.rotate()
+	if _, err := l.db.ExecContext(t.Context(), `UPDATE pki_authorities SET sealed = $1 WHERE id = $2`, []byte("damaged"), id(lost)); err != nil {
+		t.Fatal(err)
+	}
+	l.ca = l.open("first")
+	if l.ca.Problem() == "" || l.ca.Intermediate().Equal(lost) {
+		t.Errorf("signs with a key that is lost: %q", l.ca.Problem())
+	}
+	next := l.rotate()
+	if issued := l.client(l.ca); issued.Leaf.CheckSignatureFrom(next) != nil {
+		t.Error("the new one does not sign")
+	}
+}
