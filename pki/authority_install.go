@@ -22,7 +22,8 @@ type AuthorityRequest struct {
 	Name string
 	// KeyType is P-256, P-384, RSA-2048, RSA-3072 or RSA-4096; "" is the type of the intermediate that signs.
 	KeyType string
-	// KeyURI is where in a KMS the key is, or is made if nothing is there; "" makes it here and keeps it encrypted in the database.
+	// KeyURI is where in a KMS the key is, or is made if nothing is there; "" makes it here and keeps it encrypted in the database, unless the one that signs has
+	// its key in a KMS; LocationDatabase does so all the same.
 	KeyURI string
 }
 
@@ -36,7 +37,10 @@ func (ca *CA) RequestIntermediate(ctx context.Context, tx *sql.Tx, o AuthorityRe
 	if err != nil {
 		return nil, err
 	}
-	location := LocationDatabase
+	location, here := LocationDatabase, o.KeyURI == LocationDatabase
+	if here {
+		o.KeyURI = ""
+	}
 	if o.KeyURI != "" {
 		location = o.KeyURI
 	}
@@ -53,8 +57,8 @@ func (ca *CA) RequestIntermediate(ctx context.Context, tx *sql.Tx, o AuthorityRe
 			return nil, &AuthorityError{Conflict: true, Problem: "the key there belongs to " + a.ID[:16] + " already", Hint: "each intermediate needs a key of its own: name another object"}
 		}
 	}
-	if o.KeyURI == "" && IsKMS(ca.signingRecord(records).Location) {
-		return nil, &AuthorityError{Problem: "the intermediate's key is in a KMS, and the new one's would not be", Hint: "name where it is to be made: --key URI"}
+	if o.KeyURI == "" && !here && IsKMS(ca.signingRecord(records).Location) {
+		return nil, &AuthorityError{Problem: "the intermediate's key is in a KMS, and the new one's would not be", Hint: "name where it is to be made: --key URI; --key database takes it out of the KMS"}
 	}
 	key, sealed, err := ca.newAuthorityKey(o)
 	if err != nil {
@@ -104,6 +108,9 @@ func (ca *CA) newAuthorityKey(o AuthorityRequest) (key crypto.Signer, sealed []b
 		return nil, nil, &AuthorityError{Problem: fmt.Sprintf("key type %q is none for an intermediate", o.KeyType), Hint: "use P-256, P-384, RSA-2048, RSA-3072 or RSA-4096"}
 	}
 	if o.KeyURI != "" {
+		if err := ca.mayLoad(o.KeyURI); err != nil {
+			return nil, nil, err
+		}
 		key, err = CreateKMSKey(o.KeyURI, ca.options.PIN, o.KeyType)
 		if errors.Is(err, ErrExists) {
 			key, err = OpenKMSKey(o.KeyURI, ca.options.PIN)
@@ -209,7 +216,7 @@ func certificateFor(pub crypto.PublicKey, certs []*x509.Certificate) (*x509.Cert
 
 // notByOurRoot says which root is missing.
 func notByOurRoot(inter *x509.Certificate, certs []*x509.Certificate) error {
-	e := &AuthorityError{Problem: "no trusted root has signed it; its issuer is " + inter.Issuer.String(), Hint: "have a root of tenantgate ca list sign it; or change to its root: tenantgate ca rotate root --root-cert FILE"}
+	e := &AuthorityError{Problem: "no trusted root has signed it; its issuer is " + inter.Issuer.String(), Hint: "have a root of tenantgate ca list sign it; or change to its root: tenantgate ca rotate root --new-root-cert FILE"}
 	if root := signerOf(inter, certs); root != nil {
 		e.Problem = "the root in it is not the anchor: " + subjectOf(root) + " (" + PublicID(root) + ") is not trusted here"
 	}

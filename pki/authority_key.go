@@ -9,7 +9,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
+	"sync"
 
 	"go.step.sm/crypto/pemutil"
 )
@@ -61,10 +63,15 @@ func (ca *CA) openAuthorityKey(a *AuthorityRecord) (crypto.Signer, error) {
 	case LocationOffline:
 		return nil, errors.New("its key is not here")
 	case LocationDatabase:
-		if key, err = ca.unsealAuthorityKey(a, pub); err != nil {
+		if a.State == AuthorityRetired {
+			key = &lateKey{public: pub, open: func() (crypto.Signer, error) { return ca.unsealAuthorityKey(a, pub) }}
+		} else if key, err = ca.unsealAuthorityKey(a, pub); err != nil {
 			return nil, err
 		}
 	default:
+		if err := ca.mayLoad(a.Location); err != nil {
+			return nil, err
+		}
 		if key, err = OpenKMSKey(a.Location, ca.options.PIN); err != nil {
 			return nil, err
 		}
@@ -74,6 +81,45 @@ func (ca *CA) openAuthorityKey(a *AuthorityRecord) (crypto.Signer, error) {
 	}
 	ca.keys[a.ID] = key
 	return key, nil
+}
+
+// mayLoad refuses a URI whose PKCS#11 library this node's configuration does not name.
+func (ca *CA) mayLoad(uri string) error {
+	if !strings.HasPrefix(uri, "pkcs11:") {
+		return nil
+	}
+	_, library := connectionOf(uri)
+	if strings.HasPrefix(ca.options.KeyURI, "pkcs11:") {
+		if _, own := connectionOf(ca.options.KeyURI); own == library {
+			return nil
+		}
+	}
+	if library != "" && library == ca.options.PKCS11Module {
+		return nil
+	}
+	return &AuthorityError{Problem: "the library of that URI is not one that this server loads", Hint: "name it in the configuration of every node: ca.pkcs11_module"}
+}
+
+// lateKey is a key that is opened when it has to sign: that of a retired intermediate signs a list now and then, and a passphrase takes long at every start.
+type lateKey struct {
+	public crypto.PublicKey
+	open   func() (crypto.Signer, error)
+
+	once   sync.Once
+	signer crypto.Signer
+	err    error
+}
+
+// Public returns the public key.
+func (k *lateKey) Public() crypto.PublicKey { return k.public }
+
+// Sign opens the key at first.
+func (k *lateKey) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	k.once.Do(func() { k.signer, k.err = k.open() })
+	if k.err != nil {
+		return nil, fmt.Errorf("opening the key of a retired intermediate: %w", k.err)
+	}
+	return k.signer.Sign(random, digest, opts)
 }
 
 func (a *AuthorityRecord) publicKey() (crypto.PublicKey, error) {

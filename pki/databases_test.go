@@ -29,6 +29,11 @@ func TestOnEachDatabase(t *testing.T) {
 			{"server certificates", testServerCertificates},
 			{"revocation lists are numbered once over restarts and nodes", testCRLNumbers},
 			{"a revocation is in the next list, whoever makes it", testNoRevocationIsMissed},
+			{"another intermediate takes over", testAnotherIntermediateTakesOver},
+			{"a node that cannot follow is waited for", testANodeThatCannotFollowIsWaitedFor},
+			{"a root follows another", testARootFollowsAnother},
+			{"a compromised intermediate is believed no more", testACompromisedIntermediateIsBelievedNoMore},
+			{"a rotation that was broken off goes on", testARotationThatWasBrokenOffGoesOn},
 		} {
 			t.Run(c.name, func(t *testing.T) { c.test(t, pkitest.OpenDatabase(t, create(t))) })
 		}

@@ -152,8 +152,8 @@ func (ca *CA) findIssuers(l *lineage) error {
 		key, err := ca.openAuthorityKey(a)
 		if err != nil {
 			a.Problem = err.Error()
-			if a.Installed && a.State != AuthorityRetired && l.problem == "" {
-				l.problem = "the key of intermediate " + a.ID[:16] + " cannot be used: " + err.Error()
+			if a.Installed && a.State != AuthorityRetired {
+				l.problem += map[bool]string{true: "; "}[l.problem != ""] + "the key of intermediate " + a.ID[:16] + " cannot be used: " + err.Error()
 			}
 			continue
 		}
@@ -298,4 +298,13 @@ func (ca *CA) Problem() string {
 		return "the intermediate that signs is retired: no certificate is issued or renewed"
 	}
 	return ""
+}
+
+// InUse returns the trusted roots and intermediates that are to be kept valid: without those that are retiring, which end in their time.
+func (ca *CA) InUse() []*x509.Certificate {
+	l := ca.lineage.Load()
+	return slices.DeleteFunc(append(l.trust.Roots(), l.trust.intermediates...), func(c *x509.Certificate) bool {
+		a := l.record(fingerprintOf(c))
+		return a != nil && a.State == AuthorityRetiring
+	})
 }

@@ -81,14 +81,23 @@ func (ca *CA) Nodes(ctx context.Context) ([]Node, error) {
 	return all, rows.Err()
 }
 
-// Agree waits until every node that lives has taken up what this one knows and can use every key, and notes from when on the roots and intermediates that
-// are pending are trusted everywhere. It waits ten seconds at most; the *[AuthorityError] then names the nodes. Nothing signs with a key before.
-func (ca *CA) Agree(ctx context.Context) error {
+// Agree waits until every node that lives has taken up what this one knows and can use the keys of what is pending, and of the intermediates with the given IDs,
+// and notes from when on the roots and intermediates that are pending are trusted everywhere. It waits ten seconds at most; the *[AuthorityError] then names
+// the nodes. Nothing signs with a key before. Keys of others may be lost: that is when another one is needed most.
+func (ca *CA) Agree(ctx context.Context, ids ...string) error {
 	if _, err := ca.Refresh(ctx); err != nil {
 		return err
 	}
 	l := ca.lineage.Load()
-	if l.problem != "" {
+	for _, a := range l.records {
+		if a.State == AuthorityPending {
+			ids = append(ids, a.ID)
+		}
+	}
+	concerns := func(problem string) bool {
+		return slices.ContainsFunc(ids, func(id string) bool { return strings.Contains(problem, id[:16]) })
+	}
+	if concerns(l.problem) {
 		return &AuthorityError{Conflict: true, Problem: l.problem, Hint: "mend that; then do it again"}
 	}
 	type watched struct {
@@ -113,7 +122,7 @@ func (ca *CA) Agree(ctx context.Context) error {
 			case n.Self || time.Since(was.since) > deadAfter:
 			case n.revision < l.revision:
 				behind = append(behind, n.Name)
-			case n.Problem != "":
+			case concerns(n.Problem):
 				broken = append(broken, n.Name+": "+n.Problem)
 			}
 		}

@@ -38,6 +38,9 @@ type Options struct {
 	// is named by a URI. See [OpenKMSKey].
 	KeyURI string
 	PIN    []byte
+	// PKCS11Module is a PKCS#11 library that may be loaded for keys of further intermediates, besides that of KeyURI. No other one is, whatever an administrator asks
+	// for or the database says: a library is code that runs in this process.
+	PKCS11Module string
 	// Key signs in place of intermediate_ca.key, which is then not read: for keys kept in a device or service. It must belong
 	// to intermediate_ca.crt.
 	Key crypto.Signer

@@ -87,7 +87,7 @@ func (a *adminService) checks(ctx context.Context) []admin.Check {
 		check("serving", a.drainingError(), ""),
 		check("database", n.db.Check(ctx), ""),
 		check("record", n.records.Ready(), ""),
-		check("ca", notExpired(n.trust.Load().NotAfter()), "until "+moment(n.trust.Load().NotAfter())),
+		check("ca", notExpired(n.caNotAfter()), "until "+moment(n.caNotAfter())),
 		check("server_certificate", notExpired(n.certs.Load().NotAfter()), "until "+moment(n.certs.Load().NotAfter())),
 	}
 	return append(list, n.callerCertificateCheck(), n.signingCheck(), n.publish.check(), n.authoritiesCheck(), n.loadCheck(), n.tenantsCheck(), n.tokenServersCheck(),

@@ -176,7 +176,7 @@ func openCA(ctx context.Context, cfg *Config, db *database.DB, sealer identity.S
 		return nil, err
 	}
 	return pki.Open(ctx, pki.Options{
-		Dir: cfg.CA.Dir, Passphrase: secrets.passphrase, NextPassphrase: secrets.next, KeyURI: cfg.CA.Key, PIN: secrets.pin, TrustDomain: cfg.CA.TrustDomain,
+		Dir: cfg.CA.Dir, Passphrase: secrets.passphrase, NextPassphrase: secrets.next, KeyURI: cfg.CA.Key, PIN: secrets.pin, PKCS11Module: cfg.CA.PKCS11Module, TrustDomain: cfg.CA.TrustDomain,
 		DB: db.DB, Sealer: sealer, PublicURL: cfg.Publish.URL,
 	})
 }

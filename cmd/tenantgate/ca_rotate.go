@@ -31,7 +31,7 @@ type intermediateFlags struct{ name, keyType, key string }
 
 func (f *intermediateFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.key, "key", "", "KMS `URI` of the intermediate's key, which is made there (default: it is made in the server and kept encrypted in the database)")
+	flags.StringVar(&f.key, "key", "", "KMS `URI` of the intermediate's key, which is made there (default: it is made in the server and kept encrypted in the database; database says so where the old one is in a KMS)")
 	flags.StringVar(&f.keyType, "key-type", "", "P-256, P-384, RSA-2048, RSA-3072 or RSA-4096 (default: as the one that signs)")
 	flags.StringVar(&f.name, "name", "", "common name (default: the subject of the one that signs, so that vendors who match the issuer need not be told)")
 }

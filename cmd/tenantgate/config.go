@@ -74,6 +74,9 @@ type CAConfig struct {
 	// KeyPINFile holds the PIN for pkcs11 keys, Key and those of intermediates that came later; credential:NAME is a credential of the systemd unit. [restart]
 	KeyPINFile string `yaml:"key_pin_file"`
 
+	// PKCS11Module is the PKCS#11 library for keys of intermediates that come later, if it is not that of Key: no other one is loaded. [restart]
+	PKCS11Module string `yaml:"pkcs11_module"`
+
 	// TrustDomain is the first part of every identity's name in a certificate:
 	// spiffe://TRUST_DOMAIN/identity/NAME. Changing it makes admin certificates foreign; those of callers are bound by their fingerprints and stay. [restart]
 	TrustDomain string `yaml:"trust_domain"`
@@ -404,6 +407,7 @@ func (c *Config) needRestart(next *Config) []string {
 		{"ca.passphrase_file", c.CA.PassphraseFile != next.CA.PassphraseFile},
 		{"ca.key", c.CA.Key != next.CA.Key},
 		{"ca.key_pin_file", c.CA.KeyPINFile != next.CA.KeyPINFile},
+		{"ca.pkcs11_module", c.CA.PKCS11Module != next.CA.PKCS11Module},
 		{"ca.trust_domain", c.CA.TrustDomain != next.CA.TrustDomain},
 		{"ca.key_types", !slices.Equal(c.CA.KeyTypes, next.CA.KeyTypes)},
 		{"publish.listen", c.Publish.Listen != next.Publish.Listen},

@@ -120,7 +120,7 @@ func (n *node) openState(ctx context.Context, cfg *Config) error {
 		return err
 	}
 	n.ca, err = pki.Open(ctx, pki.Options{
-		Dir: cfg.CA.Dir, Passphrase: secrets.passphrase, NextPassphrase: secrets.next, KeyURI: cfg.CA.Key, PIN: secrets.pin, TrustDomain: cfg.CA.TrustDomain,
+		Dir: cfg.CA.Dir, Passphrase: secrets.passphrase, NextPassphrase: secrets.next, KeyURI: cfg.CA.Key, PIN: secrets.pin, PKCS11Module: cfg.CA.PKCS11Module, TrustDomain: cfg.CA.TrustDomain,
 		DB: n.db.DB, Sealer: sealer, Logger: n.log, Node: nodeName(), Changed: n.caChanged,
 		KeyTypes:  cfg.CA.KeyTypes,
 		PublicURL: cfg.Publish.URL, CRLLifetime: time.Duration(cfg.Publish.CRLLifetime), OCSPLifetime: time.Duration(cfg.Publish.OCSPLifetime),

@@ -123,6 +123,16 @@ func (n *node) renewOwnCertificates(ctx context.Context) error {
 	return nil
 }
 
+// caNotAfter is when the first of the CA's own certificates ends that is to be kept valid.
+func (n *node) caNotAfter() (first time.Time) {
+	for _, c := range n.ca.InUse() {
+		if first.IsZero() || c.NotAfter.Before(first) {
+			first = c.NotAfter
+		}
+	}
+	return first
+}
+
 // signingCheck says whether this node can sign. One that cannot serves callers all the same.
 func (n *node) signingCheck() admin.Check {
 	c := admin.Check{Name: "ca_signing", OK: true, Detail: "intermediate " + pki.PublicID(n.ca.Intermediate())}

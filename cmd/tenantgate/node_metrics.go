@@ -77,8 +77,7 @@ func (n *node) expiries() iter.Seq[record.Expiry] {
 		if !yield(record.Expiry{Kind: "server", NotAfter: n.certs.Load().NotAfter()}) {
 			return
 		}
-		trust := n.trust.Load()
-		for _, c := range append(trust.Roots(), trust.Intermediates()...) {
+		for _, c := range n.ca.InUse() {
 			if !yield(record.Expiry{Kind: "ca", NotAfter: c.NotAfter}) {
 				return
 			}

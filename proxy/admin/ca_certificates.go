@@ -144,7 +144,7 @@ func requestCACertificate(s *Server, c *call) (any, error) {
 	if err := c.decode(&q); err != nil {
 		return nil, err
 	}
-	if q.Key != "" {
+	if q.Key != "" && q.Key != pki.LocationDatabase {
 		if err := pki.CheckKMS(q.Key); err != nil {
 			return nil, err
 		}
@@ -219,7 +219,7 @@ func activateCACertificate(s *Server, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.CA.Agree(c.Context()); err != nil {
+	if err := s.CA.Agree(c.Context(), id); err != nil {
 		return nil, err
 	}
 	err = s.change(c, objectCACertificate, "activate", func(tx *identity.Tx) (act, error) {

@@ -43,7 +43,8 @@ type CARequest struct {
 	Name string `json:"name,omitempty"`
 	// KeyType is P-256, P-384, RSA-2048, RSA-3072 or RSA-4096; "" is that of the one that signs.
 	KeyType string `json:"key_type,omitempty"`
-	// Key is the URI in a KMS of a key that is made there, or is there and unused; "" makes it in the server.
+	// Key is the URI in a KMS of a key that is made there, or is there and unused; "" makes it in the server, unless the one that signs has its key in a
+	// KMS; "database" does so all the same.
 	Key string `json:"key,omitempty"`
 }
 
