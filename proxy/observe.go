@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,7 +27,9 @@ type observation struct {
 	would *token.Source
 }
 
+// newObservation keeps nothing of the request's buffer: a fetch of a CSRF token outlives it.
 func newObservation(value string, key login.Digest) *observation {
+	value = strings.Clone(value)
 	return &observation{value: value, key: key, token: token.Token{Value: token.NewSecret(value), ID: 1}}
 }
 
@@ -62,21 +65,24 @@ func (x *exchange) foresee() {
 		}
 		d.Would, d.WouldCause = record.Internal, "the token is still being fetched"
 		x.basic.observed.would = m.source
-		if holds(m.source) {
-			break
+		if !holds(m.source) {
+			x.server.logins.fetch(m.source)
 		}
-		warming := x.server.logins.warming // the exchange may have ended before the token is there
-		select {
-		case warming <- struct{}{}:
-			go func() {
-				defer func() { <-warming }()
-				ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-				defer cancel()
-				_, _ = m.source.Token(ctx) // its state says what came of it
-			}()
-		default: // many are on their way
-		}
-		break
+		return
+	}
+}
+
+// fetch has a token fetched in the background, if not too many are. It outlives the exchange that asks for it.
+func (g *logins) fetch(source *token.Source) {
+	select {
+	case g.warming <- struct{}{}:
+		go func() {
+			defer func() { <-g.warming }()
+			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			defer cancel()
+			_, _ = source.Token(ctx) // its state says what came of it
+		}()
+	default:
 	}
 }
 
