@@ -2,19 +2,26 @@ package identity
 
 import "slices"
 
-// Binding is what a certificate stands for. It is immutable.
+// Binding is what a certificate or a login stands for. It is immutable.
 type Binding struct {
-	// Certificate is the bound certificate; look at Revoked.
+	// Certificate is the bound certificate; look at Revoked. It is nil when a login is bound.
 	Certificate *Certificate
+	// Login is the bound login; look at its stage. It is nil when a certificate is bound.
+	Login *Login
 	// Identity is whose it is; look at Disabled. It is never nil: the certificate of an identity that was removed stands for a disabled
 	// one of the same name, without roles.
 	Identity *Identity
 }
 
-// HasRole reports whether a request with this certificate may use the role: the identity holds it, is enabled, and the certificate
-// is not revoked. It allocates nothing.
+// HasRole reports whether a request with this certificate or login may use the role: the identity holds it, is enabled, and the certificate
+// is not revoked; a login has it, too. Whether the login is live and accepted is for its stage to say. It allocates nothing.
 func (b *Binding) HasRole(role string) bool {
-	if b.Identity.Disabled || b.Certificate.Revoked() {
+	switch {
+	case b.Identity.Disabled:
+		return false
+	case b.Login != nil && !b.Login.hasRole(role):
+		return false
+	case b.Login == nil && b.Certificate.Revoked():
 		return false
 	}
 	_, ok := slices.BinarySearch(b.Identity.Roles, role)
@@ -26,6 +33,7 @@ type holder struct {
 	identity     *Identity      // nil once the identity was removed
 	certificates []*Certificate // newest first
 	credentials  []*Credential  // by tenant, newest first
+	logins       []*Login       // by user name
 }
 
 // bound returns the identity that bindings show.

@@ -72,6 +72,21 @@ func (r *Registry) apply(ctx context.Context, tx *sql.Tx, d *draft, after int64)
 		d.putCertificate(c)
 		delete(touched, changeKey{ObjectCertificate, c.Fingerprint.String()})
 	}
+	logins, err := l.logins(ctx, tx, "$1", after)
+	if err != nil {
+		return err
+	}
+	for _, login := range logins {
+		d.putLogin(login)
+		delete(touched, changeKey{ObjectLogin, login.User})
+	}
+	if touched[changeKey{ObjectLoginPolicy, loginPolicyName}] {
+		p, err := l.policy(ctx, tx)
+		if err != nil {
+			return err
+		}
+		d.putLoginPolicy(p)
+	}
 	d.dropAll(touched)
 	return nil
 }
@@ -84,6 +99,8 @@ func (d *draft) dropAll(gone map[changeKey]bool) {
 			d.dropRoute(k.name)
 		case ObjectCredential:
 			d.dropCredential(k.name)
+		case ObjectLogin:
+			d.dropLogin(k.name)
 		case ObjectIdentity:
 			d.dropIdentity(k.name)
 		}
@@ -125,6 +142,10 @@ func (c *Changed) keys() []changeKey {
 	add(ObjectRoute, c.Routes)
 	add(ObjectIdentity, c.Identities)
 	add(ObjectCredential, c.Credentials)
+	add(ObjectLogin, c.Logins)
+	if c.LoginPolicy {
+		add(ObjectLoginPolicy, []string{loginPolicyName})
+	}
 	for _, f := range c.Certificates {
 		keys = append(keys, changeKey{ObjectCertificate, f.String()})
 	}
@@ -140,5 +161,7 @@ func (c Changed) with(o Changed) Changed {
 		Identities:   append(c.Identities, o.Identities...),
 		Credentials:  append(c.Credentials, o.Credentials...),
 		Certificates: append(c.Certificates, o.Certificates...),
+		Logins:       append(c.Logins, o.Logins...),
+		LoginPolicy:  c.LoginPolicy || o.LoginPolicy,
 	}
 }

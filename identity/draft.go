@@ -14,6 +14,10 @@ type Changed struct {
 	Tenants, Routes, Identities, Credentials []string
 	// Certificates are the certificates bound or revoked. Those of a changed identity are not among them.
 	Certificates []Fingerprint
+	// Logins are user names. Those of a changed identity are not among them.
+	Logins []string
+	// LoginPolicy says that what holds for all logins changed.
+	LoginPolicy bool
 }
 
 // draft is the next snapshot in the making. It shares with its base what it does not change, and the base never sees the draft.
@@ -25,6 +29,8 @@ type draft struct {
 	tenants     map[string]*Tenant
 	routes      map[string]*RouteEntry
 	table       *routeTable // nil once tenants or routes are the draft's own
+	logins      *shardsDraft[*Binding]
+	loginPolicy *LoginPolicy
 	changed     Changed
 }
 
@@ -32,6 +38,7 @@ func newDraft(base *Snapshot) *draft {
 	return &draft{
 		bindings: base.bindings.edit(), holders: base.holders.edit(), identities: base.identities,
 		credentials: base.credentials.edit(), tenants: base.tenants, routes: base.routes, table: base.table,
+		logins: base.logins.edit(), loginPolicy: base.loginPolicy,
 	}
 }
 
@@ -44,6 +51,7 @@ func (d *draft) snapshot(revision int64) *Snapshot {
 	return &Snapshot{
 		revision: revision, bindings: d.bindings.freeze(), holders: d.holders.freeze(), identities: d.identities,
 		credentials: d.credentials.freeze(), tenants: d.tenants, routes: d.routes, table: table,
+		logins: d.logins.freeze(), loginPolicy: d.loginPolicy,
 	}
 }
 
@@ -137,19 +145,22 @@ func (d *draft) dropIdentity(name string) {
 
 // putHolder stores what hangs on the name, or forgets the name when that is nothing.
 func (d *draft) putHolder(name string, h *holder) {
-	if h.identity == nil && len(h.certificates) == 0 && len(h.credentials) == 0 {
+	if h.identity == nil && len(h.certificates) == 0 && len(h.credentials) == 0 && len(h.logins) == 0 {
 		d.holders.drop(name)
 		return
 	}
 	d.holders.put(name, h)
 }
 
-// bind makes the bindings of all certificates of the name anew.
+// bind makes the bindings of all certificates and logins of the name anew.
 func (d *draft) bind(h *holder, name string) {
-	if len(h.certificates) == 0 {
+	if len(h.certificates) == 0 && len(h.logins) == 0 {
 		return
 	}
 	bound := h.bound(name)
+	for _, l := range h.logins {
+		d.logins.put(l.User, &Binding{Login: l, Identity: bound})
+	}
 	for _, c := range h.certificates {
 		d.bindings.put(c.Fingerprint, &Binding{Certificate: c, Identity: bound})
 	}

@@ -29,6 +29,8 @@ const (
 	ObjectRoute       = "route"
 	ObjectCredential  = "credential"
 	ObjectCertificate = "certificate"
+	ObjectLogin       = "login"
+	ObjectLoginPolicy = "login_policy"
 )
 
 // Error is a refusal: what was asked for cannot be, nothing was changed, and Hint says what to do about it. Errors of the database

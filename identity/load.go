@@ -108,6 +108,17 @@ func (r *Registry) loadRest(ctx context.Context, tx *sql.Tx, empty *Snapshot) (*
 		return nil, err
 	}
 	d.fill(identities, credentials)
+	logins, err := l.logins(ctx, tx, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, login := range logins {
+		d.putLogin(login)
+	}
+	if d.loginPolicy, err = l.policy(ctx, tx); err != nil {
+		return nil, err
+	}
+	d.changed = Changed{}
 	return d, nil
 }
 

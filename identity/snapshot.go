@@ -19,6 +19,8 @@ type Snapshot struct {
 	tenants     map[string]*Tenant
 	routes      map[string]*RouteEntry
 	table       *routeTable
+	logins      shards[*Binding]
+	loginPolicy *LoginPolicy
 
 	sortedOnce sync.Once
 	sorted     []*Identity // by name; made when first asked for
@@ -33,6 +35,8 @@ func emptySnapshot() *Snapshot {
 		tenants:     map[string]*Tenant{},
 		routes:      map[string]*RouteEntry{},
 		table:       newRouteTable(nil),
+		logins:      newShards[*Binding](),
+		loginPolicy: new(DefaultLoginPolicy()),
 	}
 }
 
@@ -167,10 +171,10 @@ func (s *Snapshot) Routes() []*Route {
 
 // Counts is the size of a snapshot.
 type Counts struct {
-	Tenants, Routes, Identities, Credentials, Certificates int
+	Tenants, Routes, Identities, Credentials, Certificates, Logins int
 }
 
 // Counts returns how many objects there are, revoked and disabled ones included.
 func (s *Snapshot) Counts() Counts {
-	return Counts{len(s.tenants), len(s.routes), s.identities, s.credentials.count, s.bindings.count}
+	return Counts{len(s.tenants), len(s.routes), s.identities, s.credentials.count, s.bindings.count, s.logins.count}
 }

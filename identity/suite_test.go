@@ -44,6 +44,12 @@ func TestRegistry(t *testing.T) {
 			{"an altered row does not open its secret", testAlteredRow},
 			{"keeps how clients authenticate", testKeepsAuthentication},
 			{"an altered way to the token does not open its secret", testAlteredAuthentication},
+			{"keeps logins over a restart", testKeepsLogins},
+			{"refuses logins that do not fit", testLoginRefusals},
+			{"a step of a stage is recorded once", testStageIsRecordedOnce},
+			{"a stage can be taken back", testLoginBack},
+			{"removing an identity removes its logins only when asked", testLoginsOfRemovedIdentity},
+			{"the last use of logins survives", testLoginUses},
 		} {
 			t.Run(tc.name, func(t *testing.T) { tc.test(t, openDatabase(t, create(t))) })
 		}
@@ -61,6 +67,12 @@ func dump(s *identity.Snapshot) string {
 		fmt.Fprintf(&b, "%T %s\n", v, j)
 	}
 	line(s.Counts())
+	line(s.LoginPolicy())
+	for _, l := range s.Logins() {
+		line(l)
+		bound, ok := s.Login(l.User)
+		fmt.Fprintf(&b, "  %v %v %v recorded %s hash %q\n", ok, bound.Identity, bound.Login == l, l.StageRecorded, l.Password.Reveal())
+	}
 	for _, t := range s.Tenants() {
 		line(t)
 	}
@@ -73,6 +85,9 @@ func dump(s *identity.Snapshot) string {
 		line(i)
 		for _, c := range s.Certificates(i.Name) {
 			line(c)
+		}
+		for _, l := range s.IdentityLogins(i.Name) {
+			fmt.Fprintf(&b, "  login %q\n", l.User)
 		}
 		for _, c := range s.IdentityCredentials(i.Name) {
 			line(c)
@@ -594,7 +609,7 @@ func testFollowers(t *testing.T, db *database.DB) {
 	writers := []*identity.Registry{openRegistry(t, db, sealer), openRegistry(t, db, sealer)}
 	follower := openRegistry(t, db, sealer)
 	random := rand.New(rand.NewPCG(1, 2))
-	for step := range 150 {
+	for step := range 200 {
 		w := writers[random.IntN(2)]
 		if err := w.Change(t.Context(), func(tx *identity.Tx) error { return randomChange(t.Context(), tx, random) }); err != nil {
 			t.Fatalf("step %d: %v", step, err)
@@ -612,7 +627,7 @@ func testFollowers(t *testing.T, db *database.DB) {
 			t.Fatalf("after step %d", step)
 		}
 	}
-	if c := follower.Snapshot().Counts(); c.Identities == 0 || c.Certificates == 0 || c.Credentials == 0 || c.Routes == 0 {
+	if c := follower.Snapshot().Counts(); c.Identities == 0 || c.Certificates == 0 || c.Credentials == 0 || c.Routes == 0 || c.Logins == 0 {
 		t.Errorf("the changes made too little: %+v", c)
 	}
 }
@@ -623,7 +638,7 @@ func randomChange(ctx context.Context, tx *identity.Tx, random *rand.Rand) error
 	var err error
 	for range 1 + random.IntN(3) {
 		name, where := pick("id", 5), pick("t", 3)
-		switch random.IntN(12) {
+		switch random.IntN(16) {
 		case 0:
 			_, err = tx.AddTenant(ctx, tenant(where))
 		case 1:
@@ -648,6 +663,14 @@ func randomChange(ctx context.Context, tx *identity.Tx, random *rand.Rand) error
 			_, err = tx.RevokeCertificate(ctx, certificate(name, fmt.Sprint(random.IntN(1000))).Fingerprint, "", time.Time{})
 		case 11:
 			_, err = tx.AddCredential(ctx, secret(name, where))
+		case 12:
+			_, err = tx.AddLogin(ctx, login(pick("P", 6), name))
+		case 13:
+			_, err = tx.SetLogin(ctx, login(pick("P", 6), name))
+		case 14:
+			err = tx.RemoveLogin(ctx, pick("P", 6))
+		case 15:
+			_, err = tx.SetLoginPolicy(ctx, identity.LoginPolicy{MaxSunset: identity.Duration(48 * time.Hour), Realm: pick("realm", 9)})
 		}
 		// A refusal has changed nothing, so the transaction may go on.
 		if refusal := (*identity.Error)(nil); err != nil && !errors.As(err, &refusal) {

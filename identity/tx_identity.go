@@ -88,6 +88,8 @@ func (tx *Tx) RemoveIdentity(ctx context.Context, name string, cascade bool) ([]
 	const hint = "remove its credentials and revoke its certificates first, or have that done by asking for a cascade"
 	switch {
 	case cascade:
+	case len(h.logins) > 0:
+		return nil, inUse(ObjectIdentity, name, "login "+quoted(h.logins[0].User), "remove its logins first, or have that done by asking for a cascade")
 	case len(h.credentials) > 0:
 		return nil, inUse(ObjectIdentity, name, "a credential for tenant "+quoted(h.credentials[0].Tenant), hint)
 	case slices.ContainsFunc(h.certificates, live):
@@ -95,6 +97,11 @@ func (tx *Tx) RemoveIdentity(ctx context.Context, name string, cascade bool) ([]
 	}
 	for _, c := range h.credentials {
 		if err := tx.RemoveCredential(ctx, c.ID); err != nil {
+			return nil, err
+		}
+	}
+	for _, l := range h.logins {
+		if err := tx.RemoveLogin(ctx, l.User); err != nil {
 			return nil, err
 		}
 	}

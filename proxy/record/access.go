@@ -21,8 +21,15 @@ type Access struct {
 
 	Identity string // name; "" when the caller was not identified
 	Serial   string // the certificate's serial number in lower-case hex
+	Login    string // the user name, when a login that exists was used; what else a caller sends as a user name is not kept: it may be a password
+	Stage    string // the stage of Login: observe, open, warned, brownout or closed
 	Route    string // name; "" when none matched. Only configured names: it becomes a label of the metrics
 	Tenant   string // name
+
+	// Of a login in stage observe: how the request would have ended with the identity of the login, and why. Would is Internal for any other request and when
+	// nobody came to know.
+	Would      Outcome
+	WouldCause string // for the operator; at most 512 bytes are kept
 
 	Outcome      Outcome
 	Cause        string // for the operator, never for the caller; never a secret; at most 512 bytes are kept
@@ -70,12 +77,20 @@ func (a *Access) AppendLine(dst []byte) []byte {
 	dst = appendMember(dst, `,"path":`, a.Path, maxPath)
 	dst = appendMember(dst, `,"identity":`, a.Identity, maxName)
 	dst = appendMember(dst, `,"serial":`, a.Serial, maxName)
+	dst = appendMember(dst, `,"login":`, a.Login, maxName)
+	dst = appendMember(dst, `,"stage":`, a.Stage, maxName)
 	dst = appendMember(dst, `,"route":`, a.Route, maxName)
 	dst = appendMember(dst, `,"tenant":`, a.Tenant, maxName)
 	dst = append(dst, `,"outcome":"`...)
 	dst = append(dst, a.Outcome.String()...)
 	dst = append(dst, '"')
 	dst = appendMember(dst, `,"cause":`, a.Cause, maxCause)
+	if a.Would != Internal {
+		dst = append(dst, `,"would":"`...)
+		dst = append(dst, a.Would.String()...)
+		dst = append(dst, '"')
+	}
+	dst = appendMember(dst, `,"would_cause":`, a.WouldCause, maxCause)
 	dst = appendNumber(dst, `,"status":`, int64(a.Status))
 	if a.TenantStatus != 0 {
 		dst = appendNumber(dst, `,"tenant_status":`, int64(a.TenantStatus))
