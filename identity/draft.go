@@ -16,6 +16,8 @@ type Changed struct {
 	Certificates []Fingerprint
 	// Logins are user names. Those of a changed identity are not among them.
 	Logins []string
+	// Moves are callers and user names, with a ':' between.
+	Moves []string
 	// LoginPolicy says that what holds for all logins changed.
 	LoginPolicy bool
 }
@@ -31,6 +33,7 @@ type draft struct {
 	table       *routeTable // nil once tenants or routes are the draft's own
 	logins      *shardsDraft[*Binding]
 	loginPolicy *LoginPolicy
+	moves       map[string][]*Move // by user name; shared with the base until dropMove
 	changed     Changed
 }
 
@@ -38,7 +41,7 @@ func newDraft(base *Snapshot) *draft {
 	return &draft{
 		bindings: base.bindings.edit(), holders: base.holders.edit(), identities: base.identities,
 		credentials: base.credentials.edit(), tenants: base.tenants, routes: base.routes, table: base.table,
-		logins: base.logins.edit(), loginPolicy: base.loginPolicy,
+		logins: base.logins.edit(), loginPolicy: base.loginPolicy, moves: base.moves,
 	}
 }
 
@@ -51,7 +54,7 @@ func (d *draft) snapshot(revision int64) *Snapshot {
 	return &Snapshot{
 		revision: revision, bindings: d.bindings.freeze(), holders: d.holders.freeze(), identities: d.identities,
 		credentials: d.credentials.freeze(), tenants: d.tenants, routes: d.routes, table: table,
-		logins: d.logins.freeze(), loginPolicy: d.loginPolicy,
+		logins: d.logins.freeze(), loginPolicy: d.loginPolicy, moves: d.moves,
 	}
 }
 

@@ -30,6 +30,7 @@ const (
 	ObjectCredential  = "credential"
 	ObjectCertificate = "certificate"
 	ObjectLogin       = "login"
+	ObjectMove        = "move"
 	ObjectLoginPolicy = "login_policy"
 )
 

@@ -21,6 +21,7 @@ type Snapshot struct {
 	table       *routeTable
 	logins      shards[*Binding]
 	loginPolicy *LoginPolicy
+	moves       map[string][]*Move // by user name
 
 	sortedOnce sync.Once
 	sorted     []*Identity // by name; made when first asked for
@@ -37,6 +38,7 @@ func emptySnapshot() *Snapshot {
 		table:       newRouteTable(nil),
 		logins:      newShards[*Binding](),
 		loginPolicy: new(DefaultLoginPolicy()),
+		moves:       map[string][]*Move{},
 	}
 }
 
