@@ -26,17 +26,17 @@ type Move struct {
 	Grace Duration `json:"grace"`
 	// Moved is when the move was made. The registry sets it.
 	Moved time.Time `json:"moved,omitzero"`
-	// Seen is when the caller was first seen with a certificate of the identity after that; zero while it was not.
-	Seen time.Time `json:"seen,omitzero"`
 }
 
-// Look is what tells one caller from others: all three must fit.
+// Look is what tells one caller from others: source, fingerprint and agent must fit.
 type Look struct {
 	// Source is an address, or the /64 of one.
 	Source string `json:"source"`
 	// Fingerprint is that of its TLS implementation, Agent its User-Agent without versions, as the usage history has them.
 	Fingerprint string `json:"fingerprint"`
 	Agent       string `json:"agent"`
+	// Seen is when a certificate of the identity was first seen from this source after the move; zero while it was not.
+	Seen time.Time `json:"seen,omitzero"`
 }
 
 // The bounds of a move.
@@ -45,18 +45,35 @@ const (
 	maxGrace = 90 * day
 )
 
-// LockedFrom is when the login is refused to the caller, or false while it has not been seen with its certificate.
-func (m *Move) LockedFrom() (time.Time, bool) {
-	if m.Seen.IsZero() {
-		return time.Time{}, false
+// LockedFrom is when the login is refused to whoever has this look, or false while it is not known or has not been seen with its certificate.
+func (m *Move) LockedFrom(source, fingerprint, agent string) (time.Time, bool) {
+	for i := range m.Looks {
+		if l := &m.Looks[i]; l.Source == source && l.Fingerprint == fingerprint && l.Agent == agent && !l.Seen.IsZero() {
+			return l.Seen.Add(time.Duration(m.Grace)), true
+		}
 	}
-	return m.Seen.Add(time.Duration(m.Grace)), true
+	return time.Time{}, false
 }
 
-// Locks reports whether the login is refused at an instant to whoever has this look.
-func (m *Move) Locks(now time.Time, l Look) bool {
-	from, ok := m.LockedFrom()
-	return ok && !now.Before(from) && slices.Contains(m.Looks, l)
+// Seen is when the first of the caller's looks was seen with its certificate; zero while none was.
+func (m *Move) Seen() time.Time {
+	var first time.Time
+	for i := range m.Looks {
+		if at := m.Looks[i].Seen; !at.IsZero() && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
+}
+
+// LockedOut reports whether one of the moves refuses the login at an instant to whoever has this look.
+func LockedOut(moves []*Move, now time.Time, source, fingerprint, agent string) bool {
+	for _, m := range moves {
+		if from, ok := m.LockedFrom(source, fingerprint, agent); ok && !now.Before(from) {
+			return true
+		}
+	}
+	return false
 }
 
 // Validate returns an *[Error] with code [ErrInvalid] for the first field that cannot be stored, or nil.
@@ -128,13 +145,16 @@ func (tx *Tx) AddMove(ctx context.Context, m Move) (Move, error) {
 		return Move{}, &Error{Code: ErrExists, Object: ObjectMove, Name: m.Caller, Message: "was moved to identity " + quoted(old.Identity) + " already",
 			Hint: "migration undo takes that back; another token is made by cert token " + old.Identity}
 	}
-	m.Moved, m.Seen, m.Looks = tx.now, time.Time{}, slices.Clone(m.Looks)
+	m.Moved, m.Looks = tx.now, slices.Clone(m.Looks)
+	for i := range m.Looks {
+		m.Looks[i].Seen = time.Time{}
+	}
 	looks, err := json.Marshal(m.Looks)
 	if err != nil {
 		return Move{}, fmt.Errorf("storing a move: %w", err)
 	}
-	err = tx.exec(ctx, "storing a move", `INSERT INTO login_moves (`+moveColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		m.Login, m.Caller, m.Identity, string(looks), int64(m.Grace), micros(m.Moved), int64(0))
+	err = tx.exec(ctx, "storing a move", `INSERT INTO login_moves (`+moveColumns+`) VALUES ($1, $2, $3, $4, $5, $6)`,
+		m.Login, m.Caller, m.Identity, string(looks), int64(m.Grace), micros(m.Moved))
 	if err != nil {
 		return Move{}, err
 	}
@@ -143,14 +163,26 @@ func (tx *Tx) AddMove(ctx context.Context, m Move) (Move, error) {
 	return m, nil
 }
 
-// SeeMove notes that a moved caller was seen with its certificate, and returns the move and whether that is new: the first time stays.
-func (tx *Tx) SeeMove(ctx context.Context, login, caller string, at time.Time) (Move, bool, error) {
+// SeeMove notes that a moved caller was seen with its certificate from a source, and returns the move and whether that is new: the first time stays.
+func (tx *Tx) SeeMove(ctx context.Context, login, caller, source string, at time.Time) (Move, bool, error) {
 	m, err := tx.Move(login, caller)
-	if err != nil || !m.Seen.IsZero() {
+	if err != nil {
 		return m, false, err
 	}
-	m.Seen = stored(at)
-	err = tx.exec(ctx, "storing when a moved caller was seen", `UPDATE login_moves SET seen = $3 WHERE login = $1 AND caller = $2`, login, caller, micros(m.Seen))
+	first := false
+	for i := range m.Looks {
+		if l := &m.Looks[i]; l.Source == source && l.Seen.IsZero() {
+			l.Seen, first = stored(at), true
+		}
+	}
+	if !first {
+		return m, false, nil
+	}
+	looks, err := json.Marshal(m.Looks)
+	if err != nil {
+		return Move{}, false, fmt.Errorf("storing when a moved caller was seen: %w", err)
+	}
+	err = tx.exec(ctx, "storing when a moved caller was seen", `UPDATE login_moves SET looks = $3 WHERE login = $1 AND caller = $2`, login, caller, string(looks))
 	if err != nil {
 		return Move{}, false, err
 	}
@@ -201,7 +233,7 @@ func (d *draft) dropMove(key string) {
 	}
 }
 
-const moveColumns = `login, caller, identity, looks, grace, moved, seen`
+const moveColumns = `login, caller, identity, looks, grace, moved`
 
 // moves reads moves, all or those that the condition leaves.
 func (l *loader) moves(ctx context.Context, q querier, touched string, args ...any) ([]*Move, error) {
@@ -209,11 +241,11 @@ func (l *loader) moves(ctx context.Context, q querier, touched string, args ...a
 	err := each(ctx, q, func(row scanner) error {
 		m := &Move{}
 		var looks []byte
-		var moved, seen int64
-		if err := row.Scan(&m.Login, &m.Caller, &m.Identity, &looks, &m.Grace, &moved, &seen); err != nil {
+		var moved int64
+		if err := row.Scan(&m.Login, &m.Caller, &m.Identity, &looks, &m.Grace, &moved); err != nil {
 			return err
 		}
-		m.Moved, m.Seen = fromMicros(moved), fromMicros(seen)
+		m.Moved = fromMicros(moved)
 		list = append(list, m)
 		return json.Unmarshal(looks, &m.Looks)
 	}, `SELECT `+moveColumns+` FROM login_moves`+where(`caller || ':' || login`, ObjectMove, touched), args...)

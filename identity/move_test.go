@@ -43,14 +43,14 @@ func testMoves(t *testing.T, db *database.DB) {
 	seen := time.Now()
 	for n, want := range []bool{true, false} {
 		change(t, r, func(ctx context.Context, tx *identity.Tx) error {
-			_, first, err := tx.SeeMove(ctx, "P1", "c1", seen.Add(time.Duration(n)*time.Hour))
+			_, first, err := tx.SeeMove(ctx, "P1", "c1", "10.1.2.3", seen.Add(time.Duration(n)*time.Hour))
 			if first != want {
 				t.Errorf("time %d: new %v, want %v", n, first, want)
 			}
 			return err
 		})
 	}
-	m := r.Snapshot().Moves("P1")[0]
+	moves := r.Snapshot().Moves("P1")
 	look := identity.Look{Source: "10.1.2.3", Fingerprint: "t13", Agent: "curl"}
 	for _, tc := range []struct {
 		name string
@@ -60,11 +60,12 @@ func testMoves(t *testing.T, db *database.DB) {
 	}{
 		{"in the grace", time.Hour - time.Second, look, false},
 		{"after it", time.Hour, look, true},
+		{"a look that has not been seen yet", time.Hour, identity.Look{Source: "2001:db8::/64", Fingerprint: "t13", Agent: "curl"}, false},
 		{"another address", time.Hour, identity.Look{Source: "10.1.2.4", Fingerprint: "t13", Agent: "curl"}, false},
 		{"another implementation of TLS", time.Hour, identity.Look{Source: "10.1.2.3", Fingerprint: "t12", Agent: "curl"}, false},
 		{"another client", time.Hour, identity.Look{Source: "10.1.2.3", Fingerprint: "t13", Agent: "python-requests"}, false},
 	} {
-		if got := m.Locks(seen.Add(tc.at), tc.look); got != tc.want {
+		if got := identity.LockedOut(moves, seen.Add(tc.at), tc.look.Source, tc.look.Fingerprint, tc.look.Agent); got != tc.want {
 			t.Errorf("%s: locked %v, want %v", tc.name, got, tc.want)
 		}
 	}

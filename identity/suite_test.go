@@ -678,7 +678,7 @@ func randomChange(ctx context.Context, tx *identity.Tx, random *rand.Rand) error
 		case 17:
 			_, err = tx.RemoveMove(ctx, pick("P", 6), pick("c", 3))
 		case 18:
-			_, _, err = tx.SeeMove(ctx, pick("P", 6), pick("c", 3), time.Now())
+			_, _, err = tx.SeeMove(ctx, pick("P", 6), pick("c", 3), "10.1.2.3", time.Now())
 		case 15:
 			_, err = tx.SetLoginPolicy(ctx, identity.LoginPolicy{MaxSunset: identity.Duration(48 * time.Hour), Realm: pick("realm", 9)})
 		}

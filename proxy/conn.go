@@ -2,10 +2,13 @@ package proxy
 
 import (
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tenantgate/tenantgate/proxy/usage"
 )
 
 // conn is one connection of a caller.
@@ -14,11 +17,13 @@ type conn struct {
 	engine *engine
 	raw    *socket
 	source string
-	peer   *Peer // nil until the handshake has ended; not changed afterwards
+	addr   netip.Addr // of source; invalid for what is no TCP
+	peer   *Peer      // nil until the handshake has ended; not changed afterwards
 
 	h1       atomic.Pointer[h1]     // HTTP/1.1 only
 	h2       atomic.Pointer[frames] // HTTP/2 only
 	quota    atomic.Pointer[quota]  // the one that was used last
+	uses     usage.Memo             // where its requests were counted last
 	draining bool                   // of drainH1
 	half     time.Time              // of noticeGone: when the caller was first seen to have closed its sending half
 

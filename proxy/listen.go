@@ -50,6 +50,9 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) accept(raw net.Conn) {
 	e := s.currentEngine()
 	c := &conn{server: s, engine: e, raw: newSocket(raw), source: raw.RemoteAddr().String()}
+	if tcp, ok := raw.RemoteAddr().(*net.TCPAddr); ok {
+		c.addr = tcp.AddrPort().Addr().Unmap()
+	}
 	from := sourceOf(raw.RemoteAddr())
 	s.mu.Lock()
 	outcome, cause := record.Overloaded, ""

@@ -1,5 +1,5 @@
--- Callers of logins that are on their way to a certificate, or have arrived: what they look like (JSON), to which identity, for how long the login goes on
--- working for them behind the first request with the certificate (nanoseconds), when they were moved and when that request came (microseconds, 0 is not yet).
+-- Callers of logins that are on their way to a certificate, or have arrived: what they look like (JSON, with when each was first seen with the
+-- certificate), to which identity, for how long the login goes on working for them after that (nanoseconds), and when they were moved (microseconds).
 
 -- +goose Up
 CREATE TABLE login_moves (
@@ -9,7 +9,6 @@ CREATE TABLE login_moves (
     looks    TEXT NOT NULL,
     grace    BIGINT NOT NULL,
     moved    BIGINT NOT NULL,
-    seen     BIGINT NOT NULL,
     PRIMARY KEY (login, caller)
 );
 
