@@ -89,6 +89,10 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if page, ok := answer.(htmlPage); ok {
+		page.write(w)
+		return nil
+	}
 	return writeJSON(w, e.status, "application/json", answer)
 }
 
