@@ -166,3 +166,44 @@ func (h PasswordHash) Stale() bool {
 
 // Equal compares two hashes, not what they were made of.
 func (h PasswordHash) Equal(o PasswordHash) bool { return h.SecretMaterial.Equal(o.SecretMaterial) }
+
+// EvenHashing compares passwords with hashes of any kind in the same time, so that the time tells nobody which user names there are or what is stored for them.
+type EvenHashing struct{ cost int } // the highest of a bcrypt hash in the registry, 0 for none
+
+// EvenHashing returns what passwords are compared with. It looks at all logins: it is for the slow path.
+func (s *Snapshot) EvenHashing() EvenHashing {
+	var e EvenHashing
+	s.logins.all(func(_ string, b *Binding) bool {
+		if b.Login.Password.Kind() == "bcrypt" {
+			if cost, err := bcrypt.Cost([]byte(b.Login.Password.Reveal())); err == nil {
+				e.cost = max(e.cost, cost)
+			}
+		}
+		return true
+	})
+	return e
+}
+
+// Fits reports whether the hash, which may be the zero value, was made of the password. Whatever the hash is, it takes one Argon2id and, while there are bcrypt
+// hashes in the registry, as long as the slowest of them.
+func (e EvenHashing) Fits(h PasswordHash, password string) bool {
+	fits := h.Fits(password)
+	if h.Kind() != "argon2id" {
+		argon2.IDKey([]byte(NormalPassword(password)), make([]byte, argonSalt), argonTime, argonMemory, 1, argonKey)
+	}
+	from := e.cost
+	if h.Kind() == "bcrypt" {
+		if cost, err := bcrypt.Cost([]byte(h.Reveal())); err == nil {
+			from = cost // 2^cost are done; those of cost, cost+1 ... e.cost-1 make 2^e.cost together
+		}
+	} else if from > 0 {
+		spend(from)
+	}
+	for ; from < e.cost; from++ {
+		spend(from)
+	}
+	return fits
+}
+
+// spend takes as long as comparing with a bcrypt hash of this cost.
+func spend(cost int) { _, _ = bcrypt.GenerateFromPassword([]byte("spent"), cost) }

@@ -173,7 +173,7 @@ func (l *Login) StageDue(now time.Time, slack time.Duration) bool {
 	return stage != l.StageRecorded && (stage.After(l.StageRecorded) || l.StageAt(now.Add(slack)) != l.StageRecorded)
 }
 
-// RehashLogin replaces the hash of a password that was just seen to fit by one of today's cost. When the login has another hash by now, nothing is changed and
+// RehashLogin replaces the hash of a password that was just seen to fit by one of today's cost. The password is the same, and so is the version. When the login has another hash by now, nothing is changed and
 // false returned.
 func (tx *Tx) RehashLogin(ctx context.Context, user string, old, fresh PasswordHash) (bool, error) {
 	l, err := tx.Login(user)
@@ -181,8 +181,12 @@ func (tx *Tx) RehashLogin(ctx context.Context, user string, old, fresh PasswordH
 		return false, err
 	}
 	l.Password = fresh
-	_, err = tx.storeLogin(ctx, l, updateLogin)
-	return err == nil, err
+	if err := tx.exec(ctx, "storing a hash", rehashLogin, l.User, fresh.Reveal()); err != nil {
+		return false, err
+	}
+	kept := l.clone()
+	tx.draft.putLogin(&kept)
+	return true, nil
 }
 
 // RemoveLogin removes a login and its password.
@@ -199,6 +203,9 @@ func (tx *Tx) RemoveLogin(ctx context.Context, user string) error {
 	}
 	if _, err := tx.sql.ExecContext(ctx, `DELETE FROM login_uses WHERE user_name = $1`, l.User); err != nil {
 		return fmt.Errorf("removing a login's last use: %w", err)
+	}
+	if err := tx.ForgetLoginFindings(ctx, l.User); err != nil {
+		return err
 	}
 	tx.draft.dropLogin(l.User)
 	return nil
@@ -223,6 +230,7 @@ const (
 	insertLogin = `INSERT INTO logins (` + loginColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`
 	updateLogin = `UPDATE logins SET identity = $2, owner = $3, description = $4, roles = $5, routes = $6, networks = $7, password = $8, sunset = $9, stage = $10, ` +
 		`warn_on = $11, brownout_from = $12, brownouts = $13, close_on = $14, stage_recorded = $15, version = $16, created = $17, updated = $18 WHERE user_name = $1`
+	rehashLogin = `UPDATE logins SET password = $2 WHERE user_name = $1`
 	recordStage = `UPDATE logins SET stage_recorded = $2 WHERE user_name = $1`
 	deleteLogin = `DELETE FROM logins WHERE user_name = $1`
 )

@@ -27,6 +27,9 @@ func (x *exchange) answer(l *link, tok token.Token) {
 	x.fields(r, tok)
 	c.field("X-Request-Id", a.RequestID)
 	x.rateFields()
+	if x.basic.claimed {
+		x.loginFields(record.Served)
+	}
 	if !x.upload.settle() {
 		c.last() // an answer that begins before the request's body has ended is the last on its connection
 	} else if !c.bodyDone() {
@@ -108,6 +111,9 @@ func tenantFieldPasses(f *wire.Field, tok token.Token) bool {
 
 // answerFieldPasses is tenantFieldPasses, and keeps back the CSRF token that went with the request.
 func (x *exchange) answerFieldPasses(f *wire.Field, tok token.Token) bool {
+	if x.basic.claimed && !x.loginFieldPasses(f) {
+		return false
+	}
 	return tenantFieldPasses(f, tok) && (x.session == nil || !strings.Contains(f.Value, x.session.csrf.Reveal()))
 }
 

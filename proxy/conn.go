@@ -17,8 +17,12 @@ type conn struct {
 	engine *engine
 	raw    *socket
 	source string
-	addr   netip.Addr // of source; invalid for what is no TCP
-	peer   *Peer      // nil until the handshake has ended; not changed afterwards
+	addr   netip.Addr   // of source; invalid for what is no TCP
+	from   netip.Prefix // whom it is counted for
+	bridge bool         // logins are accepted on it, and certificates are optional
+
+	stranger atomic.Bool // neither a certificate nor a login has said who it is
+	peer     *Peer       // nil until the handshake has ended; not changed afterwards
 
 	h1       atomic.Pointer[h1]     // HTTP/1.1 only
 	h2       atomic.Pointer[frames] // HTTP/2 only
@@ -60,12 +64,18 @@ func (c *conn) busy() bool {
 
 // cut ends what is in flight: each exchange is told why, and the connection is closed soon after if that did not end it. A connection without requests
 // stays open; its next request is refused.
-func (c *conn) cut(cause error) {
+func (c *conn) cut(cause error) { c.cutEach(func(*exchange) error { return cause }) }
+
+// cutEach is cut for those exchanges to which why gives a cause.
+func (c *conn) cutEach(why func(*exchange) error) {
 	c.mu.Lock()
-	hit := slices.Clone(c.live)
-	for _, x := range hit {
-		x.interrupt(cause)
-		x.caller.stopReading()
+	var hit []*exchange
+	for _, x := range c.live {
+		if cause := why(x); cause != nil {
+			x.interrupt(cause)
+			x.caller.stopReading()
+			hit = append(hit, x)
+		}
 	}
 	c.mu.Unlock()
 	if len(hit) == 0 {

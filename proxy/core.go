@@ -30,6 +30,7 @@ type Request struct {
 	Target string // request target in origin form, byte for byte
 	Length int64  // octets of the body, -1 when it is chunked
 	Fields wire.Fields
+	Claim  *Claim    // nil: no login stands for the caller
 	Now    time.Time // when the request came; zero: the core looks at its clock
 }
 
@@ -42,9 +43,18 @@ type Decision struct {
 	Cause   string         // for the record, never for the caller
 
 	Named   string            // whom the certificate is bound to, also when it is not accepted; for the record
-	Binding *identity.Binding // nil unless the certificate is accepted
-	Route   *identity.RouteEntry
-	Allow   []string // for method_not_allowed: the methods that the path has
+	Binding *identity.Binding // nil unless the certificate or login is accepted
+	Login   *identity.Login   // nil unless a login stands for the caller, accepted or not
+	Stage   identity.Stage    // of Login, when it was decided
+	Until   time.Time         // for login_brownout: when the window ends
+	Changed bool              // the login is not what the claim was made of: look at it again
+
+	// Of a login in stage observe: what would have become of the request with its identity, as far as the core knows. Served: nothing stands against it.
+	Would      record.Outcome
+	WouldCause string
+
+	Route *identity.RouteEntry
+	Allow []string // for method_not_allowed: the methods that the path has
 
 	Path   string // the raw path, for the record; "" when there is none
 	Target string // what to send to the tenant: path and query, byte-exact but for what the route replaces
@@ -55,8 +65,9 @@ type Decision struct {
 // deny ends a decision.
 func (d *Decision) deny(o record.Outcome, cause string) { d.Outcome, d.Cause = o, cause }
 
-// Decide is the one place where access is decided (law 1): a request goes on only when its peer's certificate is bound to an enabled identity that
-// holds the role of the one route which the request matches. Everything that could be read in two ways was refused before.
+// Decide is the one place where access is decided (law 1): a request goes on only when its peer's certificate, or a live login whose password was verified, is
+// bound to an enabled identity that holds the role of the one route which the request matches. Everything that could be read in two ways was refused before.
+// A login in stage observe is the exception: the tenant will say whether its password is right, and what the role would have said is only noted.
 func (c *Core) Decide(r *Request, d *Decision) {
 	*d = Decision{path: d.path}
 	snap := c.Registry.Snapshot()
@@ -85,6 +96,10 @@ func (c *Core) Decide(r *Request, d *Decision) {
 // identify: who calls? Only TLS says (law 2).
 func (c *Core) identify(snap *identity.Snapshot, r *Request, d *Decision) {
 	d.Outcome = record.Served
+	if r.Claim != nil {
+		c.identifyLogin(snap, r, d)
+		return
+	}
 	if r.Peer == nil {
 		d.deny(record.Unidentified, "no client certificate was presented")
 		return
@@ -149,9 +164,17 @@ func (c *Core) authorize(snap *identity.Snapshot, r *Request, d *Decision) {
 		return
 	}
 	d.Route = entry
-	if !d.Binding.HasRole(entry.Route.Role) {
-		d.deny(record.Denied, "identity does not hold the role of the route")
+	if d.Login != nil && !d.Login.AllowsRoute(entry.Route.Name) {
+		d.deny(record.Denied, "login may not use the route")
 		return
+	}
+	if !d.Binding.HasRole(entry.Route.Role) {
+		const cause = "identity does not hold the role of the route"
+		if d.Stage != identity.StageObserve {
+			d.deny(record.Denied, cause)
+			return
+		}
+		d.Would, d.WouldCause = record.Denied, cause
 	}
 	for i := range r.Fields {
 		if f := &r.Fields[i]; overridesMethod(f.Name) && callerHeaderPasses(f.Name) && !allowsMethod(entry.Route, f.Value) {

@@ -79,6 +79,7 @@ type exchange struct {
 	upgrade  string      // the protocol that the connection is to be turned over to, "" for none
 	upgraded atomic.Bool // it was, and octets pass
 
+	basic     basic // of the bridge
 	objection objection
 	retry     time.Duration // of a refusal: when it is worth trying again
 	quota     *quota        // nil unless the identity has limits
@@ -95,6 +96,7 @@ type exchange struct {
 
 	correlation [maxCorrelation]byte // what the record's points to
 
+	bound atomic.Pointer[claimed]            // the login that stands for the caller, nil for none
 	ended atomic.Pointer[error]              // why the exchange was ended from outside, nil while nobody did
 	link  atomic.Pointer[link]               // held, for others: whoever takes it out interrupts it
 	wait  atomic.Pointer[context.CancelFunc] // ends the wait for a token or a connection
@@ -115,6 +117,9 @@ func (x *exchange) serve() (whole bool) {
 		x.refuse(record.Unrecorded, err.Error())
 		return
 	}
+	if x.conn.bridge && !x.authenticate() {
+		return
+	}
 	x.decide()
 	if x.access.Outcome != record.Served {
 		x.refuse(x.access.Outcome, x.access.Cause)
@@ -132,6 +137,7 @@ func (x *exchange) begin() {
 	x.committed, x.passing, x.done, x.upgrade = false, false, time.Time{}, ""
 	x.retry, x.quota, x.counted, x.grant, x.bandwidth, x.gate = time.Second, nil, false, grant{}, 0, nil
 	x.guard, x.session, x.mpl.left = nil, nil, 0
+	x.basic = basic{}
 	x.now = time.Now()
 	id := record.AppendRequestIDAt(x.id[:0], x.now)
 	x.access = record.Access{
@@ -153,6 +159,9 @@ func (x *exchange) end(whole *bool) {
 	x.upload.end()
 	x.leave()
 	x.access.BytesIn = x.upload.count
+	if x.basic.claimed {
+		x.endLogin()
+	}
 	if x.done.IsZero() {
 		x.done = x.server.cfg.Now()
 	}
@@ -167,7 +176,8 @@ func (x *exchange) end(whole *bool) {
 func (x *exchange) forget() {
 	x.server, x.conn, x.limits, x.caller, x.req, x.held = nil, nil, nil, nil, nil, nil
 	x.quota, x.guard, x.session = nil, nil, nil
-	x.access, x.ask = record.Access{}, Request{}
+	x.access, x.ask, x.basic = record.Access{}, Request{}, basic{}
+	x.bound.Store(nil)
 	x.decision = Decision{path: rawPath{decoded: x.decision.path.decoded[:0], folded: x.decision.path.folded[:0]}}
 	x.upload.begin(nil)
 	x.ended.Store(nil)
@@ -179,9 +189,12 @@ func (x *exchange) decide() {
 		Peer: x.conn.peer, Host: x.req.Host, Method: x.req.Method, Target: x.req.Target, Length: x.req.Length, Fields: x.req.Fields, Now: x.access.Time,
 	}
 	d := &x.decision
-	if x.objection.cause != "" {
+	switch {
+	case x.objection.cause != "":
 		d.deny(x.objection.outcome, x.objection.cause)
-	} else {
+	case x.basic.claimed:
+		x.decideLogin()
+	default:
 		x.server.core.Decide(&x.ask, d)
 	}
 	a := &x.access
@@ -200,6 +213,9 @@ func (x *exchange) limit() (record.Outcome, string) {
 	if outcome, cause := x.capacity(); outcome != record.Served {
 		return outcome, cause
 	}
+	if x.basic.observed != nil {
+		return record.Served, "" // the limits are the identity's, for whom it does not go
+	}
 	return x.admit()
 }
 
@@ -213,20 +229,29 @@ func (x *exchange) refuse(outcome record.Outcome, cause string) {
 	x.committed, a.Status = true, outcome.Status()
 	var buf [512]byte
 	doc := record.AppendProblem(buf[:0], outcome, a.RequestID)
+	if x.conn.bridge {
+		doc = record.AppendNotice(buf[:0], outcome, a.RequestID, x.notice(outcome))
+	}
 	c := x.caller
 	c.begin(a.Status, http.StatusText(a.Status))
 	c.field("X-Request-Id", a.RequestID)
 	switch outcome {
 	case record.Unidentified, record.RevokedInFlight:
+		if x.conn.bridge && outcome == record.Unidentified && x.conn.peer.anonymous() {
+			break // a caller may send its login only when it is asked for one, on the same connection
+		}
 		c.farewell() // nothing more is worth reading from here
 	case record.Malformed, record.Misdirected, record.SlowCaller, record.BodyTooLarge:
 		c.last()
 	case record.MethodNotAllowed:
 		c.field("Allow", strings.Join(x.decision.Allow, ", "))
-	case record.Limited, record.Overloaded, record.Unrecorded, record.TenantUnavailable:
+	case record.Limited, record.Overloaded, record.Unrecorded, record.TenantUnavailable, record.LoginThrottled, record.LoginBrownout:
 		c.field("Retry-After", strconv.FormatInt(seconds(x.retry), 10))
 	}
 	x.rateFields()
+	if x.conn.bridge {
+		x.loginFields(outcome)
+	}
 	x.upload.stop()
 	if !c.bodyDone() {
 		c.last()

@@ -75,10 +75,14 @@ func (x *exchange) replaces(name string) bool {
 
 // addOurs adds the fields that are ours alone.
 func (x *exchange) addOurs(tok token.Token, add func(name, value string)) {
-	add("Authorization", tok.Header())
+	if x.basic.observed != nil {
+		add("Authorization", x.basic.observed.value)
+	} else {
+		add("Authorization", tok.Header())
+	}
 	add("X-Request-Id", x.access.RequestID)
 	add("traceparent", x.trace.value())
-	if name := x.decision.Route.Route.CallerHeader; name != "" {
+	if name := x.decision.Route.Route.CallerHeader; name != "" && x.basic.observed == nil { // nobody was authenticated here
 		add(name, x.access.Identity)
 	}
 	if x.session != nil {

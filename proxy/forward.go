@@ -104,6 +104,10 @@ func (x *exchange) forward() {
 			x.drain(l)
 			continue
 		}
+		if x.basic.claimed && l.resp.Status == http.StatusUnauthorized && x.basic.observed == nil {
+			x.refuse(record.TenantRefused, "the tenant answers 401 to the token")
+			return
+		}
 		if l.resp.Status == http.StatusSwitchingProtocols {
 			x.tunnel(l, tok)
 			return

@@ -62,7 +62,7 @@ func newFrames(c *conn, tc *tls.Conn) *frames {
 	f := &frames{Conn: tc, conn: c, filled: time.Now().UnixNano()}
 	f.in.left = prefaceOctets
 	f.budget.Store(budgetMost)
-	if c.server.probation.has(c.peer.Fingerprint, time.Now()) {
+	if c.server.probation.has(c.caller(), time.Now()) {
 		f.budget.Store(budgetProbation)
 	}
 	return f
@@ -261,7 +261,7 @@ func (f *frames) record(cause *connError) {
 	}
 	c, s := f.conn, f.conn.server
 	if cause.outcome == record.Limited {
-		s.probation.begin(c.peer.Fingerprint, time.Now())
+		s.probation.begin(c.caller(), time.Now())
 	}
 	s.cfg.Metrics.ConnectionCut(cause.outcome)
 	a := record.Access{

@@ -17,7 +17,7 @@ import (
 func (s *Server) handshake(c *conn, from netip.Prefix) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.engine.limits.HandshakeTimeout)
 	defer cancel()
-	lt, err := s.listenerTLS()
+	lt, err := s.listenerTLS(c.bridge)
 	if err != nil {
 		s.refuseHandshake(c, nil, err)
 		return
@@ -42,6 +42,16 @@ func (s *Server) handshake(c *conn, from netip.Prefix) {
 	s.certs.all(state.PeerCertificates)
 	s.shaken.Add(1)
 	peer, err := newPeer(state, lt.trust)
+	if err != nil && c.bridge && len(state.PeerCertificates) == 0 {
+		peer, err = newAnonymous(state, lt.trust), nil
+		if !s.estrange(c) {
+			tc.Close()
+			s.forget(c)
+			s.cfg.Metrics.Handshake(record.HandshakeShed)
+			s.recordRefusal(c, record.Overloaded, "too many callers are connected that have not said who they are", nil)
+			return
+		}
+	}
 	if err != nil {
 		s.refuseHandshake(c, tc, err)
 		return
@@ -127,11 +137,15 @@ type listenerTLS struct {
 const ticketLife = 12 * time.Hour
 
 // listenerTLS returns the configuration for a new connection. A new bundle means a new configuration with a new ticket key, so that no ticket outlives
-// the trust it was given under.
-func (s *Server) listenerTLS() (*listenerTLS, error) {
+// the trust it was given under. The bridge has a configuration and tickets of its own: no ticket that was given without a certificate is of any use elsewhere.
+func (s *Server) listenerTLS(bridge bool) (*listenerTLS, error) {
 	trust, now := s.cfg.Trust(), s.cfg.Now()
+	slot := &s.tlsConfig
+	if bridge {
+		slot = &s.bridgeTLS
+	}
 	current := func() *listenerTLS {
-		lt := s.tlsConfig.Load()
+		lt := slot.Load()
 		if lt == nil || lt.trust != trust || now.Sub(lt.made) > ticketLife {
 			return nil
 		}
@@ -150,7 +164,7 @@ func (s *Server) listenerTLS() (*listenerTLS, error) {
 		return nil, fmt.Errorf("making ticket key: %w", err)
 	}
 	keys := [][32]byte{next.key}
-	if old := s.tlsConfig.Load(); old != nil && old.trust == trust {
+	if old := slot.Load(); old != nil && old.trust == trust {
 		keys = append(keys, old.key)
 	}
 	next.config = &tls.Config{
@@ -167,8 +181,17 @@ func (s *Server) listenerTLS() (*listenerTLS, error) {
 		ClientCAs:        trust.CertPool(),
 		VerifyConnection: func(state tls.ConnectionState) error { return s.verifyConnection(state, trust) },
 	}
+	if bridge {
+		next.config.ClientAuth = tls.RequestClientCert
+		next.config.VerifyConnection = func(state tls.ConnectionState) error {
+			if len(state.PeerCertificates) == 0 {
+				return nil // nobody, until a login says who
+			}
+			return s.verifyConnection(state, trust)
+		}
+	}
 	next.config.SetSessionTicketKeys(keys)
-	s.tlsConfig.Store(next)
+	slot.Store(next)
 	return next, nil
 }
 

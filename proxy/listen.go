@@ -13,7 +13,12 @@ import (
 
 // Serve accepts connections on l until Shutdown, which makes it return nil. Each connection is handshaken in a goroutine of its own and then handed to
 // the wire engine of the protocol that was negotiated.
-func (s *Server) Serve(l net.Listener) error {
+func (s *Server) Serve(l net.Listener) error { return s.acceptAll(l, false) }
+
+// ServeBridge is Serve for a listener on which logins (HTTP Basic) are accepted besides certificates, which are optional there. Nothing else differs.
+func (s *Server) ServeBridge(l net.Listener) error { return s.acceptAll(l, true) }
+
+func (s *Server) acceptAll(l net.Listener, bridge bool) error {
 	s.accepting.Add(1)
 	defer s.accepting.Add(-1)
 	s.mu.Lock()
@@ -30,7 +35,7 @@ func (s *Server) Serve(l net.Listener) error {
 		switch {
 		case err == nil:
 			pause = 0
-			s.accept(raw)
+			s.accept(raw, bridge)
 		case s.draining.Load():
 			return nil
 		case errors.Is(err, net.ErrClosed):
@@ -47,13 +52,14 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 }
 
-func (s *Server) accept(raw net.Conn) {
+func (s *Server) accept(raw net.Conn, bridge bool) {
 	e := s.currentEngine()
-	c := &conn{server: s, engine: e, raw: newSocket(raw), source: raw.RemoteAddr().String()}
+	c := &conn{server: s, engine: e, raw: newSocket(raw), source: raw.RemoteAddr().String(), bridge: bridge}
 	if tcp, ok := raw.RemoteAddr().(*net.TCPAddr); ok {
 		c.addr = tcp.AddrPort().Addr().Unmap()
 	}
 	from := sourceOf(raw.RemoteAddr())
+	c.from = from
 	s.mu.Lock()
 	outcome, cause := record.Overloaded, ""
 	switch {
@@ -104,11 +110,31 @@ func sourceOf(a net.Addr) netip.Prefix {
 // forget is the last thing that is done for a connection.
 func (s *Server) forget(c *conn) {
 	s.mu.Lock()
+	if c.stranger.Swap(false) {
+		s.strangers.Add(-1)
+	}
 	_, known := s.conns[c]
 	delete(s.conns, c)
 	s.mu.Unlock()
 	if known {
 		s.cfg.Metrics.ConnectionClosed()
+	}
+}
+
+// estrange counts a connection whose caller has said nothing about itself yet. It reports false when there are so many that they would keep others out.
+func (s *Server) estrange(c *conn) bool {
+	if s.strangers.Add(1) > int64(max(1, c.engine.limits.MaxConnections/4)) {
+		s.strangers.Add(-1)
+		return false
+	}
+	c.stranger.Store(true)
+	return true
+}
+
+// welcome notes that a login says who the caller is.
+func (c *conn) welcome() {
+	if c.stranger.Load() && c.stranger.Swap(false) {
+		c.server.strangers.Add(-1)
 	}
 }
 

@@ -40,6 +40,9 @@ func (u *upstreams) means(c *identity.Credential, t *identity.Tenant, route *ide
 func (x *exchange) choose() bool {
 	a := &x.access
 	x.pair, x.doubt = nil, doubt{}
+	if x.basic.observed != nil {
+		return x.observe()
+	}
 	credentials := x.server.core.Registry.Snapshot().Credentials(a.Identity, a.Tenant)
 	if len(credentials) == 0 {
 		x.refuse(record.NoToken, "the identity has no credential for the tenant")
@@ -96,6 +99,9 @@ func (x *exchange) repeatable() bool {
 // token waits for a token no longer than the caller does. Of two credentials it takes the other one's when that is at hand and the first one's is not, or
 // when the first one's cannot be had. Behind a 401 only a new one is worth anything, and one that the tenant does not take is worth less than a wait.
 func (x *exchange) token() (tok token.Token, waited bool, err error) {
+	if x.basic.observed != nil {
+		return x.basic.observed.token, false, nil
+	}
 	if tok, ok := x.means.source.Held(); ok {
 		return tok, false, nil
 	}
@@ -148,6 +154,9 @@ func (x *exchange) await(source *token.Source) (token.Token, error) {
 // disputed judges the credential by the tenant's answer, and reports whether the request is worth sending once more: with a new token, or with the other
 // credential when the tenant has never taken this one.
 func (x *exchange) disputed(status int, tok token.Token) bool {
+	if x.basic.observed != nil {
+		return false // whatever the tenant says to it, it is the caller's
+	}
 	if x.pair == nil {
 		return status == http.StatusUnauthorized && x.means.source.Reject(tok)
 	}

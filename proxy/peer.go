@@ -23,6 +23,14 @@ type Peer struct {
 	trust *pki.Trust          // what the chain was verified against
 }
 
+// anonymous reports whether TLS says nothing about who it is. Only on the bridge there are such peers, and only a login can stand for them.
+func (p *Peer) anonymous() bool { return len(p.chain) == 0 }
+
+// newAnonymous describes the other end of a handshake without a certificate. No fingerprint is bound to it: it is nobody to the core.
+func newAnonymous(state tls.ConnectionState, trust *pki.Trust) *Peer {
+	return &Peer{ServerName: normalHost(state.ServerName), trust: trust}
+}
+
 // newPeer describes the other end of a finished handshake.
 func newPeer(state tls.ConnectionState, trust *pki.Trust) (*Peer, error) {
 	if len(state.PeerCertificates) == 0 {
@@ -48,6 +56,9 @@ func (e *peerError) Error() string { return e.cause }
 // identify answers who the peer is now: the first stage of a request, and the last step of a handshake. The certificate must chain to what is trusted
 // now, be inside its validity, be bound to an identity by its full fingerprint, and not be revoked.
 func identify(snap *identity.Snapshot, trust *pki.Trust, p *Peer, now time.Time) (*identity.Binding, error) {
+	if p.anonymous() {
+		return nil, &peerError{"no client certificate was presented"}
+	}
 	if p.trust != trust { // the bundle was replaced after the handshake
 		if err := trust.VerifyClient(p.chain, now); err != nil {
 			return nil, &peerError{"certificate is not acceptable: " + err.Error()}

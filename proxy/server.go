@@ -42,6 +42,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Limits bounds what a caller may cost; zero fields have the defaults of [DefaultLimits].
 	Limits Limits
+	// Bridge is for listeners on which logins are accepted; its zero value is good.
+	Bridge Bridge
 	// Switched is told when another credential of an identity comes into use for a tenant. It is called on the way of requests and must not wait; nil is told
 	// nothing.
 	Switched func(CredentialSwitch)
@@ -59,6 +61,8 @@ type Server struct {
 	core        Core
 	log         *slog.Logger
 	upstreams   upstreams
+	observed    observedPools
+	logins      logins
 	preferences preferences
 	gates       gates
 	quotas      quotas
@@ -66,6 +70,7 @@ type Server struct {
 	turnstile   turnstile
 	made        time.Time
 	inFlight    atomic.Int64
+	strangers   atomic.Int64 // connections on which nothing has said who calls
 	accepting   atomic.Int64 // Serve under way, and handshakes
 	shaken      atomic.Int64 // handshakes that have ended well
 	certs       interned
@@ -76,6 +81,7 @@ type Server struct {
 
 	tlsMu     sync.Mutex // held while tlsConfig is replaced
 	tlsConfig atomic.Pointer[listenerTLS]
+	bridgeTLS atomic.Pointer[listenerTLS] // of listeners that accept logins
 
 	mu        sync.Mutex // guards what follows
 	engine    *engine
@@ -109,6 +115,8 @@ func New(cfg Config) *Server {
 		stopped:   make(chan struct{}),
 	}
 	s.upstreams.tokens, s.upstreams.now, s.upstreams.keep = cfg.Tokens, cfg.Registry.Snapshot, cfg.keep.withDefaults()
+	s.observed.keep = &s.upstreams.keep
+	s.logins.begin(s)
 	s.preferences.server = s
 	s.memory.setLimit(cfg.Limits.MaxMemory)
 	s.turnstile.resize(cfg.Limits.Handshakes)
@@ -131,6 +139,7 @@ func (s *Server) tend() {
 			return
 		case now := <-tick.C:
 			s.upstreams.prune(now)
+			s.observed.prune(now)
 			s.preferences.tendAll()
 			s.noticeGone(now)
 			s.noticeSlowHeads(now)
@@ -250,6 +259,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err := ctx.Err()
 	s.cutAll()
 	s.upstreams.closeAll()
+	s.observed.closeAll()
 	return err
 }
 
@@ -298,10 +308,15 @@ func (s *Server) registryChanged(_, now *identity.Snapshot, changed identity.Cha
 	s.preferences.forget(now, changed)
 	s.gates.changed(now, changed)
 	s.quotas.forget(now, changed)
+	s.observed.forget(now, changed)
+	s.cutLogins(now, changed)
 	if !changed.All && len(changed.Identities) == 0 && len(changed.Certificates) == 0 {
 		return
 	}
 	for _, c := range s.identified() {
+		if c.peer.anonymous() {
+			continue // see cutLogins
+		}
 		b, err := identify(now, s.cfg.Trust(), c.peer, s.cfg.Now())
 		switch {
 		case err != nil:

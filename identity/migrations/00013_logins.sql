@@ -41,7 +41,20 @@ CREATE TABLE login_uses (
     last_used BIGINT NOT NULL
 );
 
+-- What would have become of the requests of logins in stage observe. It is no part of the registry, either.
+CREATE TABLE login_findings (
+    user_name TEXT NOT NULL,
+    route     TEXT NOT NULL,
+    would     TEXT NOT NULL,
+    cause     TEXT NOT NULL,
+    count     BIGINT NOT NULL,
+    first     BIGINT NOT NULL,
+    last      BIGINT NOT NULL,
+    PRIMARY KEY (user_name, route, would, cause)
+);
+
 -- +goose Down
+DROP TABLE login_findings;
 DROP TABLE login_uses;
 DROP TABLE login_policy;
 DROP TABLE logins;

@@ -33,6 +33,8 @@ type Metrics struct {
 	cut           *prometheus.CounterVec // outcome
 	switches      *prometheus.CounterVec // tenant, to
 	enrolments    *prometheus.CounterVec // act, result
+	passwords     *prometheus.CounterVec // result
+	logins        *prometheus.CounterVec // stage, outcome
 
 	handles atomic.Pointer[map[handleKey]*handle] // copied on write, so that Observe reads it without a lock
 
@@ -73,10 +75,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		switches:        counter("credential_switches_total", "Changes from one credential of an identity to its other one: to the newer, or back to the older.", "tenant", "to"),
 	}
 	m.enrolments = enrolments()
+	m.passwords = counter("login_passwords_total", "Passwords of logins that were not known, by what became of them: right, wrong, throttled or busy.", "result")
+	m.logins = counter("login_requests_total", "Requests with a login that exists, by stage of the login and outcome.", "stage", "outcome")
 	empty := make(map[handleKey]*handle)
 	m.handles.Store(&empty)
 	reg.MustRegister(m.requests, m.duration, m.tokenWait, m.tenantDuration, m.bytes, m.tenantResponses, m.retries,
-		m.tokenFetches, m.tokenDuration, m.csrfFetches, m.handshakes, m.connections, m.cut, m.switches, m.enrolments, buildInfo())
+		m.tokenFetches, m.tokenDuration, m.csrfFetches, m.handshakes, m.connections, m.cut, m.switches, m.enrolments, m.passwords, m.logins, buildInfo())
 	return m
 }
 
@@ -141,6 +145,13 @@ func (m *Metrics) ConnectionClosed() {
 func (m *Metrics) ConnectionCut(o Outcome) {
 	if m != nil {
 		m.cut.WithLabelValues(o.String()).Inc()
+	}
+}
+
+// LoginVerified counts a password that was not known; result is one of a fixed set of words.
+func (m *Metrics) LoginVerified(result string) {
+	if m != nil {
+		m.passwords.WithLabelValues(result).Inc()
 	}
 }
 

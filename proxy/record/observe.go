@@ -55,6 +55,9 @@ func (m *Metrics) Observe(a *Access) {
 	if a.Retried {
 		h.retries.Inc()
 	}
+	if a.Login != "" {
+		m.logins.WithLabelValues(a.Stage, a.Outcome.String()).Inc()
+	}
 }
 
 func class(status int) int {

@@ -31,6 +31,12 @@ const (
 	RevokedInFlight                  // the certificate was revoked or the identity disabled while the request ran
 	CallerGone                       // the caller hung up before the end
 	Unrecorded                       // the request could not have been recorded, so it was not served
+	LoginRefused                     // the user name and password are not those of a login, or not acceptable in their form
+	LoginThrottled                   // passwords of this source are not compared at present
+	LoginClosed                      // the password fits a login that has ended
+	LoginBrownout                    // the password fits a login that refuses for a while, as announced
+	LoginConflict                    // a login was sent together with the certificate of another identity
+	TenantRefused                    // the tenant does not take the gateway's token in place of a login
 	outcomes                         // how many there are
 )
 
@@ -65,6 +71,12 @@ var table = [outcomes]row{
 	TenantBroken:      {"tenant_broken", 502, "Bad answer from the tenant", "The tenant's answer was broken off or invalid. It may have executed the request."},
 	RevokedInFlight:   {"revoked_in_flight", 403, "Access ended", "Access ended while the request was running. The tenant may have executed it."},
 	CallerGone:        {"caller_gone", 499, "Caller gone", "The caller closed the connection before the end."},
+	LoginRefused:      {"login_refused", 401, "Login refused", "User name and password are not accepted here."},
+	LoginThrottled:    {"login_throttled", 429, "Too many passwords", "Too many passwords were sent. This one was not looked at. Try again later."},
+	LoginClosed:       {"login_closed", 401, "Login closed", "This login has ended. Call with a client certificate that was issued for this gateway."},
+	LoginBrownout:     {"login_brownout", 503, "Login paused", "This login ends soon and is refused for a short while, as announced. Nothing was sent to the tenant."},
+	LoginConflict:     {"login_conflict", 403, "Two callers at once", "The request has a client certificate and the login of another identity. Send one of them. It was not forwarded."},
+	TenantRefused:     {"tenant_refused", 502, "The tenant refused the gateway", "The tenant does not take the gateway's own credentials. The caller's password is not in question."},
 	Unrecorded:        {"unrecorded", 503, "Not recorded", "The gateway can not record requests at present and therefore serves none. Try again later."},
 }
 

@@ -1,8 +1,10 @@
 package record
 
 import (
+	"encoding/json"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // ProblemContentType is the media type of RFC 9457 §3.
@@ -40,4 +42,42 @@ func WriteProblem(w http.ResponseWriter, o Outcome, requestID string) error {
 	w.WriteHeader(o.Status())
 	_, err := w.Write(body)
 	return err
+}
+
+// Notice is what a problem document says besides, to a caller whose login is refused.
+type Notice struct {
+	Detail  string    // in place of the outcome's own
+	Contact string    // the team that helps, "" for none
+	Guide   string    // the address of a page that helps, "" for none
+	Until   time.Time // when the refusal ends, zero for never
+}
+
+// AppendNotice is [AppendProblem] with a notice: the extension members contact, guide and until are left out when they are not known.
+func AppendNotice(dst []byte, o Outcome, requestID string, n Notice) []byte {
+	from := len(dst)
+	dst = AppendProblem(dst, o, requestID)
+	if n == (Notice{}) {
+		return dst
+	}
+	var doc map[string]any
+	if json.Unmarshal(dst[from:], &doc) != nil { // it was made above
+		return dst
+	}
+	if n.Detail != "" {
+		doc["detail"] = n.Detail
+	}
+	if n.Contact != "" {
+		doc["contact"] = n.Contact
+	}
+	if n.Guide != "" {
+		doc["guide"] = n.Guide
+	}
+	if !n.Until.IsZero() {
+		doc["until"] = n.Until.UTC().Format(time.RFC3339)
+	}
+	out, err := json.Marshal(doc)
+	if err != nil {
+		return dst
+	}
+	return append(append(dst[:from], out...), '\n')
 }
