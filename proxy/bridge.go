@@ -173,7 +173,7 @@ var verified = [...]string{login.Wrong: "wrong", login.Right: "right", login.Thr
 func (x *exchange) claim(b *identity.Binding) {
 	x.access.Login = b.Login.User
 	x.basic.claimed = true
-	x.basic.claim = Claim{User: b.Login.User, Version: b.Login.Version, Source: x.conn.from.Addr()}
+	x.basic.claim = Claim{User: b.Login.User, Version: b.Login.Version, Source: x.conn.from.Addr(), Fingerprint: x.conn.raw.hello}
 	if addr, ok := addressOf(x.conn.source); ok {
 		x.basic.claim.Source = addr
 	}
