@@ -37,6 +37,7 @@ type Config struct {
 	Record  RecordConfig  `yaml:"record"`
 	Log     LogConfig     `yaml:"log"`
 	Tokens  TokensConfig  `yaml:"tokens"`
+	Usage   UsageConfig   `yaml:"usage"`
 	Limits  LimitsConfig  `yaml:"limits"`
 
 	Enrolment EnrolmentConfig `yaml:"enrolment"`
@@ -136,6 +137,16 @@ type TokensConfig struct {
 	// MaxAge is the age at which a token in use is refreshed, if half of its life is longer: a tenant may rotate its signing keys (SAP keeps old ones for two
 	// hours). The old one serves until the new one is there. [restart]
 	MaxAge Duration `yaml:"max_age"`
+}
+
+// UsageConfig is about the history of who uses which login and which identity: the map by which shared passwords are retired. It holds addresses; they are kept
+// as pseudonyms after tenantgate usage pseudonymise.
+type UsageConfig struct {
+	// Retention is how long it is kept, a caller from when it was last seen. 0 keeps none: nothing is counted, and what there is is let alone. [restart]
+	Retention Duration `yaml:"retention"`
+
+	// Callers bounds how many callers of one login or identity are kept apart; the rest is counted as one, "other". [restart]
+	Callers int `yaml:"callers"`
 }
 
 // LimitsConfig bounds what a caller may cost. Connections that are open during a reload keep theirs.
@@ -242,6 +253,7 @@ func defaultConfig() Config {
 		Record:  RecordConfig{Access: "access.log"},
 		Log:     LogConfig{Level: "info", Format: "text"},
 		Tokens:  TokensConfig{Persist: true, Rate: 50, InFlight: 50, MaxAge: Duration(2 * time.Hour)},
+		Usage:   UsageConfig{Retention: Duration(400 * 24 * time.Hour), Callers: 1000},
 		Limits:  limitsConfig(proxy.DefaultLimits(), 30*time.Second),
 	}
 }
@@ -291,6 +303,8 @@ func (c *Config) needRestart(next *Config) []string {
 		{"tokens.persist", c.Tokens.Persist != next.Tokens.Persist},
 		{"tokens.rate", c.Tokens.Rate != next.Tokens.Rate},
 		{"tokens.in_flight", c.Tokens.InFlight != next.Tokens.InFlight},
+		{"usage.retention", c.Usage.Retention != next.Usage.Retention},
+		{"usage.callers", c.Usage.Callers != next.Usage.Callers},
 		{"tokens.max_age", c.Tokens.MaxAge != next.Tokens.MaxAge},
 	} {
 		if k.changed {

@@ -21,6 +21,7 @@ import (
 	"github.com/tenantgate/tenantgate/proxy"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
+	"github.com/tenantgate/tenantgate/proxy/usage"
 )
 
 // node is one running server: what `serve` and `demo` open, serve, reload and close. Its parts are opened
@@ -40,6 +41,7 @@ type node struct {
 	gatherer *prometheus.Registry
 	metrics  *record.Metrics
 	records  *record.Log
+	usage    *usage.Recorder // nil: nothing is counted
 	proxy    *proxy.Server
 	switches *switchRecorder
 	admin    *adminService
@@ -130,6 +132,9 @@ func (n *node) openDataPlane(ctx context.Context, cfg *Config) error {
 	if err != nil {
 		return hinted(err, "record.access is %s: does its directory exist, and may this user write there?", cfg.Record.Access)
 	}
+	if err := n.openUsage(ctx, cfg); err != nil {
+		return err
+	}
 	n.openTokens(ctx, cfg)
 	n.watch(n.gatherer)
 	n.switches = newSwitchRecorder(n)
@@ -140,6 +145,7 @@ func (n *node) openDataPlane(ctx context.Context, cfg *Config) error {
 		GetCertificate: n.certificate,
 		Tokens:         n.tokens,
 		Log:            n.records,
+		Usage:          n.usage,
 		Metrics:        n.metrics,
 		Logger:         n.log,
 		Limits:         cfg.Limits.forProxy(),
@@ -176,6 +182,9 @@ func (n *node) close() error {
 	}
 	if n.switches != nil {
 		n.switches.close()
+	}
+	if n.usage != nil && n.db != nil {
+		errs = append(errs, n.usage.Close())
 	}
 	if n.records != nil {
 		errs = append(errs, n.records.Close())

@@ -102,6 +102,7 @@ func newRootCommand(p *program) *cobra.Command {
 	}
 	add(groupRun, newDemoCommand(p), newInitCommand(p), newServeCommand(p), newConfigCommand(p))
 	add(groupRegistry, newTenantCommand(p), newRouteCommand(p), newIdentityCommand(p), newCredentialCommand(p))
+	add(groupRegistry, newCallerCommand(p), newMigrationCommand(p), newUsageCommand(p), newNetworkCommand(p))
 	add(groupPKI, newCertCommand(p), newCACommand(p), newEnrollCommand(p), newRenewCommand(p))
 	add(groupLook, newStatusCommand(p), newAuditCommand(p), newVersionCommand(p))
 	return root

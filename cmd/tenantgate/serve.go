@@ -109,6 +109,7 @@ func (s *supervisor) run(ctx context.Context) error {
 	go s.node.remind(followCtx)
 	go s.node.proxy.WarmUp(followCtx)
 	go s.node.publish.keep(followCtx)
+	go s.node.countUses(followCtx)
 	for {
 		select {
 		case sig := <-s.signals:

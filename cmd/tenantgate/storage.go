@@ -10,6 +10,7 @@ import (
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
+	"github.com/tenantgate/tenantgate/proxy/usage"
 )
 
 // openDatabase opens the database by one of package database's ways and brings the tables of every package up to date.
@@ -26,6 +27,7 @@ func openDatabase(ctx context.Context, open func(context.Context, string) (*data
 		{"pki", pki.Migrations()},
 		{"record", record.Migrations()},
 		{"token", token.Migrations()},
+		{"usage", usage.Migrations()},
 	} {
 		if err := database.Migrate(ctx, db, owner.name, owner.migrations); err != nil {
 			return nil, errors.Join(err, db.Close())

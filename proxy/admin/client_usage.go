@@ -51,9 +51,9 @@ func (c *Client) MoveCaller(ctx context.Context, id string, r MoveRequest) (Move
 	return do[MoveResult](ctx, c, "POST", address("callers", id, "move"), r)
 }
 
-// UndoMove takes a move back and returns it as it was.
-func (c *Client) UndoMove(ctx context.Context, id string) (identity.Move, error) {
-	return do[identity.Move](ctx, c, "POST", address("callers", id, "undo"), nil)
+// UndoMove takes a move back and returns it as it was. A login that is not "" must be the one that the caller uses.
+func (c *Client) UndoMove(ctx context.Context, id, login string) (identity.Move, error) {
+	return do[identity.Move](ctx, c, "POST", address("callers", id, "undo"), UndoRequest{login})
 }
 
 // migrationQuery narrows to a login, "" is all; silent 0 is the server's default.

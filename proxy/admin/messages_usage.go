@@ -39,6 +39,12 @@ type MoveRequest struct {
 	Token EnrolmentTokenRequest `json:"token,omitzero"`
 }
 
+// UndoRequest is the body of POST /v1/callers/{id}/undo; it may be empty.
+type UndoRequest struct {
+	// Login, when it is given, must be the one that the caller was moved from.
+	Login string `json:"login,omitempty"`
+}
+
 // MoveResult is the answer to a [MoveRequest].
 type MoveResult struct {
 	Move identity.Move `json:"move"`

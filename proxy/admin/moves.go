@@ -287,7 +287,8 @@ func (m *mover) warn(format string, args ...any) {
 
 // undoMove takes a move back. The identity and its certificates stay.
 func undoMove(s *Server, c *call) (any, error) {
-	if err := c.nothing(); err != nil {
+	var q UndoRequest
+	if err := c.decodeIfAny(&q); err != nil {
 		return nil, err
 	}
 	id, err := c.callerID()
@@ -300,6 +301,9 @@ func undoMove(s *Server, c *call) (any, error) {
 		login := ""
 		if i := slices.IndexFunc(moves, func(m *identity.Move) bool { return m.Caller == id.String() }); i >= 0 {
 			login = moves[i].Login
+		}
+		if q.Login != "" && identity.NormalUser(q.Login) != login {
+			login = q.Login // of which no such caller was moved: that is what the error says
 		}
 		undone, err = tx.RemoveMove(c.Context(), login, id.String())
 		return act{id.String(), moveRecord(&undone)}, err

@@ -263,6 +263,17 @@ func read(ctx context.Context, q querier, id ID) (row, error) {
 	return c, nil
 }
 
+// SeenSince reports whether, and when last, somebody used a login or an identity from a source, written as the history does, after an instant.
+func SeenSince(ctx context.Context, q querier, kind Kind, subject, source string, after time.Time) (time.Time, bool, error) {
+	var last sql.NullInt64
+	err := q.QueryRowContext(ctx, `SELECT max(last_seen) FROM usage_callers WHERE kind = $1 AND subject = $2 AND source = $3 AND last_seen > $4`,
+		string(kind), subject, source, after.UnixMicro()).Scan(&last)
+	if err != nil {
+		return time.Time{}, false, fmt.Errorf("reading usage: %w", err)
+	}
+	return time.UnixMicro(last.Int64).UTC(), last.Valid, nil
+}
+
 // maxName bounds what an operator calls a caller, in octets.
 const maxName = 128
 
