@@ -9,6 +9,8 @@ import (
 // fixed are members that a PATCH cannot change.
 var fixed = []struct{ member, problem, hint string }{
 	{"name", "is the object's key and cannot be changed", "add an object of the new name and remove the old one"},
+	{"user", "is the login's key and cannot be changed", "add a login of the new name and remove the old one"},
+	{"version", "is set by the server", "leave it out"},
 	{"created", "is set by the server", "leave it out"},
 	{"updated", "is set by the server", "leave it out"},
 }

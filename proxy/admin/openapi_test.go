@@ -92,6 +92,8 @@ func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
 		"Registration": admin.Registration{}, "RegistrationCertificate": admin.RegistrationCertificate{},
 		"CheckRequest": admin.CheckRequest{}, "CheckReport": admin.CheckReport{}, "CredentialCheck": admin.CredentialCheck{}, "CheckStep": check.Step{},
 		"Claims": check.Claims{}, "Head": record.Head{}, "Check": admin.Check{}, "Status": admin.Status{},
+		"Login": admin.Login{}, "LoginRequest": admin.LoginRequest{}, "LoginBack": admin.LoginBack{}, "LoginImport": admin.LoginImport{}, "ImportedLogin": admin.ImportedLogin{},
+		"LoginImported": admin.LoginImported{}, "LoginProblem": admin.LoginProblem{}, "LoginFinding": identity.Finding{}, "LoginPolicy": identity.LoginPolicy{},
 		"CredentialUse": admin.CredentialUse{}, "CredentialEnd": admin.CredentialEnd{},
 	} {
 		got := slices.Sorted(maps.Keys(doc.Components.Schemas[name].Properties))
