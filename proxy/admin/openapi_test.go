@@ -11,7 +11,9 @@ import (
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/proxy/admin"
 	"github.com/tenantgate/tenantgate/proxy/check"
+	"github.com/tenantgate/tenantgate/proxy/migration"
 	"github.com/tenantgate/tenantgate/proxy/record"
+	"github.com/tenantgate/tenantgate/proxy/usage"
 )
 
 type openAPI struct {
@@ -94,6 +96,12 @@ func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
 		"Claims": check.Claims{}, "Head": record.Head{}, "Check": admin.Check{}, "Status": admin.Status{},
 		"Login": admin.Login{}, "LoginRequest": admin.LoginRequest{}, "LoginBack": admin.LoginBack{}, "LoginImport": admin.LoginImport{}, "ImportedLogin": admin.ImportedLogin{},
 		"LoginImported": admin.LoginImported{}, "LoginProblem": admin.LoginProblem{}, "LoginFinding": identity.Finding{}, "LoginPolicy": identity.LoginPolicy{},
+		"Caller": usage.Caller{}, "CallerPart": usage.Part{}, "RouteUse": usage.RouteUse{}, "DayUse": usage.DayUse{}, "CallerName": admin.CallerName{},
+		"CallerMerge": admin.CallerMerge{}, "MoveRequest": admin.MoveRequest{}, "UndoRequest": admin.UndoRequest{}, "Move": identity.Move{}, "Look": identity.Look{},
+		"MoveResult": admin.MoveResult{}, "Network": usage.Network{}, "NetworkList": admin.NetworkList{}, "UsageSettings": usage.Settings{},
+		"PseudonymiseRequest": admin.PseudonymiseRequest{}, "PseudonymiseResult": admin.PseudonymiseResult{}, "ForgetRequest": admin.ForgetRequest{},
+		"ForgetResult": admin.ForgetResult{}, "MigrationStatus": migration.Status{}, "MigrationLogin": migration.Login{}, "MigrationCaller": migration.Caller{},
+		"Broken": migration.Broken{}, "BurnDownPoint": migration.Point{}, "MigrationPlan": migration.Plan{}, "MigrationStep": migration.Step{},
 		"CredentialUse": admin.CredentialUse{}, "CredentialEnd": admin.CredentialEnd{},
 	} {
 		got := slices.Sorted(maps.Keys(doc.Components.Schemas[name].Properties))
