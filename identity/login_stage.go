@@ -97,10 +97,14 @@ func (l *Login) Brownout(now time.Time) (until time.Time, in bool) {
 	return until, in
 }
 
-// NextBrownout returns when the next window after an instant begins, or false when there is none before the login closes.
+// NextBrownout returns when the next window after an instant begins that lies in stage brownout, or false when there is none.
 func (l *Login) NextBrownout(now time.Time) (begin time.Time, ok bool) {
-	if l.BrownoutFrom.After(now) {
-		now = l.BrownoutFrom
+	switch stage := l.StageAt(now); {
+	case stage == StageBrownout:
+	case l.BrownoutFrom.After(now) && stage != StageObserve && stage != StageClosed:
+		now = l.BrownoutFrom.Add(-1)
+	default:
+		return begin, false
 	}
 	for i := range l.windows {
 		if b, found := l.windows[i].Next(now); found && b.Before(l.Closes()) && (!ok || b.Before(begin)) {

@@ -21,7 +21,7 @@ func (x *exchange) loginFields(outcome record.Outcome) {
 		c.field("WWW-Authenticate", `Basic realm="`+policy.Realm+`", charset="UTF-8"`) // RFC 7617, section 2.1
 	}
 	l, stage := x.decision.Login, x.decision.Stage
-	if l == nil || stage != identity.StageWarned && stage != identity.StageBrownout && stage != identity.StageClosed {
+	if l == nil || stage != identity.StageWarned && stage != identity.StageBrownout {
 		return
 	}
 	c.field("Deprecation", "@"+strconv.FormatInt(deprecated(l).Unix(), 10)) // RFC 9745, section 2.1

@@ -12,13 +12,14 @@ import (
 // the next one starts; callers that connect meanwhile wait in the kernel and are served, none is refused.
 
 // inherited are the sockets that this process was started with, each nil when it was not.
-type inherited struct{ callers, admin, enrolment, publish net.Listener }
+type inherited struct{ callers, admin, enrolment, publish, bridge net.Listener }
 
 // The FileDescriptorName= of the socket units of the listeners that are not for callers. A socket of any other name is for callers.
 const (
 	fdAdmin     = "admin"
 	fdEnrolment = "enrolment"
 	fdPublish   = "publish"
+	fdBridge    = "bridge"
 )
 
 // inheritListeners takes over the sockets that systemd passed. It may be called once.
@@ -31,7 +32,7 @@ func inheritListeners() (in inherited, err error) {
 		}
 		if _, tcp := l.(*net.TCPListener); !tcp {
 			return in, hinted(fmt.Errorf("socket %s from systemd: is %s, not TCP", f.Name(), l.Addr().Network()),
-				"only `listen`, admin.listen, enrolment.listen and publish.listen can come from systemd; the admin socket is the server's own")
+				"only `listen`, admin.listen, enrolment.listen, publish.listen and bridge.listen can come from systemd; the admin socket is the server's own")
 		}
 		slot := &in.callers
 		switch {
@@ -41,10 +42,12 @@ func inheritListeners() (in inherited, err error) {
 			slot = &in.enrolment
 		case strings.EqualFold(f.Name(), fdPublish):
 			slot = &in.publish
+		case strings.EqualFold(f.Name(), fdBridge):
+			slot = &in.bridge
 		}
 		if *slot != nil {
 			return in, hinted(fmt.Errorf("socket %s from systemd: is the second one for %s", f.Name(), (*slot).Addr()),
-				"pass one socket for callers, and one each with FileDescriptorName=%s, =%s and =%s for those listeners", fdAdmin, fdEnrolment, fdPublish)
+				"pass one socket for callers, and one each with FileDescriptorName=%s, =%s, =%s and =%s for those listeners", fdAdmin, fdEnrolment, fdPublish, fdBridge)
 		}
 		*slot = l
 	}

@@ -41,6 +41,18 @@ type Config struct {
 	Limits  LimitsConfig  `yaml:"limits"`
 
 	Enrolment EnrolmentConfig `yaml:"enrolment"`
+
+	Bridge BridgeConfig `yaml:"bridge"`
+}
+
+// BridgeConfig says where callers may still use a legacy user name and password (tenantgate login). Nowhere else is one looked at.
+type BridgeConfig struct {
+	// Listen is the host:port of the bridge (TLS, HTTP/1.1 and HTTP/2): client certificates are optional there and logins are accepted as HTTP Basic.
+	// "" = none. [restart]
+	Listen string `yaml:"listen"`
+
+	// Hashers is how many passwords are hashed at once, with 19 MiB each; 0 is half of the processors, at least one and at most four. [restart]
+	Hashers int `yaml:"hashers"`
 }
 
 // CAConfig says where the CA lives.
@@ -297,6 +309,8 @@ func (c *Config) needRestart(next *Config) []string {
 		{"admin.socket", c.Admin.Socket != next.Admin.Socket},
 		{"admin.listen", c.Admin.Listen != next.Admin.Listen},
 		{"enrolment.listen", c.Enrolment.Listen != next.Enrolment.Listen},
+		{"bridge.listen", c.Bridge.Listen != next.Bridge.Listen},
+		{"bridge.hashers", c.Bridge.Hashers != next.Bridge.Hashers},
 		{"record.access", c.Record.Access != next.Record.Access},
 		{"record.unsafe_drop_when_full", c.Record.UnsafeDropWhenFull != next.Record.UnsafeDropWhenFull},
 		{"log.format", c.Log.Format != next.Log.Format},

@@ -57,6 +57,10 @@ func (c *Config) validate() error {
 		{"limits.streams", countProblem(c.Limits.Streams, 10_000)},
 		{"limits.replay_bytes", rangeProblem(c.Limits.ReplayBytes, 1, 16<<20)},
 	}
+	if c.Bridge.Listen != "" {
+		checks = append(checks, invalidKey{"bridge.listen", addressProblem(c.Bridge.Listen)})
+	}
+	checks = append(checks, invalidKey{"bridge.hashers", optionalCountProblem(c.Bridge.Hashers, 64)})
 	if c.Enrolment.Listen != "" {
 		checks = append(checks, invalidKey{"enrolment.listen", addressProblem(c.Enrolment.Listen)})
 	}

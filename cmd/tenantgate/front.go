@@ -17,11 +17,12 @@ type listeners struct {
 	publish net.Listener // nil without publish.listen
 
 	enrolment net.Listener // nil without enrolment.listen
+	bridge    net.Listener // nil without bridge.listen
 }
 
 // listen opens all addresses of the configuration, or none. Those that were inherited are open already.
 func listen(cfg *Config, in inherited) (_ *listeners, err error) {
-	l := &listeners{callers: in.callers, admin: in.admin, enrolment: in.enrolment, publish: in.publish}
+	l := &listeners{callers: in.callers, admin: in.admin, enrolment: in.enrolment, publish: in.publish, bridge: in.bridge}
 	defer func() {
 		if err != nil {
 			l.close()
@@ -42,6 +43,11 @@ func listen(cfg *Config, in inherited) (_ *listeners, err error) {
 			return nil, err
 		}
 	}
+	if l.bridge == nil && cfg.Bridge.Listen != "" {
+		if l.bridge, err = listenTCP("bridge.listen", cfg.Bridge.Listen); err != nil {
+			return nil, err
+		}
+	}
 	if l.enrolment == nil && cfg.Enrolment.Listen != "" {
 		if l.enrolment, err = listenTCP("enrolment.listen", cfg.Enrolment.Listen); err != nil {
 			return nil, err
@@ -57,7 +63,7 @@ func listen(cfg *Config, in inherited) (_ *listeners, err error) {
 
 // close closes what is open. Closing twice does no harm.
 func (l *listeners) close() {
-	for _, one := range []net.Listener{l.callers, l.socket, l.admin, l.enrolment, l.publish} {
+	for _, one := range []net.Listener{l.callers, l.socket, l.admin, l.enrolment, l.publish, l.bridge} {
 		if one != nil {
 			one.Close()
 		}
@@ -72,6 +78,7 @@ type addresses struct {
 	publish string // host:port, "" when nothing is published
 
 	enrolment string // host:port, "" when there is no enrolment listener
+	bridge    string // host:port, "" when there is no bridge
 }
 
 func (l *listeners) addresses() addresses {
@@ -85,6 +92,9 @@ func (l *listeners) addresses() addresses {
 	if l.enrolment != nil {
 		a.enrolment = l.enrolment.Addr().String()
 	}
+	if l.bridge != nil {
+		a.bridge = l.bridge.Addr().String()
+	}
 	if l.socket != nil {
 		a.socket = l.socket.Addr().String()
 	}
@@ -96,7 +106,7 @@ func (a addresses) shell() []byte {
 	var b strings.Builder
 	for _, line := range []struct{ name, value string }{
 		{"listen", dialable(a.callers)}, {"admin", dialable(a.admin)}, {"socket", a.socket}, {"publish", dialable(a.publish)},
-		{"enrolment", dialable(a.enrolment)},
+		{"enrolment", dialable(a.enrolment)}, {"bridge", dialable(a.bridge)},
 	} {
 		if line.value != "" {
 			fmt.Fprintf(&b, "%s=%s\n", line.name, line.value)
@@ -113,15 +123,19 @@ func (n *node) listen(in inherited) error {
 	}
 	n.front = front
 	a := front.addresses()
-	n.log.Info("listening", "callers", a.callers, "admin", a.admin, "socket", a.socket, "publish", a.publish, "enrolment", a.enrolment)
+	n.log.Info("listening", "callers", a.callers, "admin", a.admin, "socket", a.socket, "publish", a.publish, "enrolment", a.enrolment, "bridge", a.bridge)
 	return nil
 }
 
 // serve serves all addresses until [node.shutdown], then returns nil; or until one of them breaks.
 func (n *node) serve() error {
-	ended := make(chan error, 4)
+	ended := make(chan error, 6)
 	serving := 1
 	go func() { ended <- n.proxy.Serve(n.front.callers) }()
+	if n.front.bridge != nil {
+		serving++
+		go func() { ended <- n.proxy.ServeBridge(n.front.bridge) }()
+	}
 	if n.front.socket != nil {
 		serving++
 		go func() { ended <- n.admin.serveSocket(n.front.socket) }()

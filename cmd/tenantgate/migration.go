@@ -60,6 +60,22 @@ The states of a caller:
 	return cmd
 }
 
+func newLoginUsesCommand(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "uses USER",
+		Short: "Where a login is used, and who must be told: its callers, networks, routes, owner and contact",
+		Long:  "uses is migration status of one login: every caller with its address, network, client, routes and how far it is.",
+		Example: `  tenantgate login uses P2001234567
+  tenantgate login uses P2001234567 --json`,
+		Args: exactArgs("USER"),
+	}
+	silent := silentFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return p.migrationStatus(cmd.Context(), args[0], time.Duration(*silent))
+	}
+	return cmd
+}
+
 // migrationStatus prints how far logins are; `login uses` prints the same of one.
 func (p *program) migrationStatus(ctx context.Context, login string, silent time.Duration) error {
 	return p.call(func(c *admin.Client) error {

@@ -44,6 +44,7 @@ type node struct {
 	usage    *usage.Recorder // nil: nothing is counted
 	proxy    *proxy.Server
 	switches *switchRecorder
+	logins   *loginKeeper
 	admin    *adminService
 	publish  *publisher
 	front    *listeners
@@ -139,6 +140,7 @@ func (n *node) openDataPlane(ctx context.Context, cfg *Config) error {
 	n.watch(n.gatherer)
 	n.switches = newSwitchRecorder(n)
 	n.boundMemory(cfg)
+	n.logins = newLoginKeeper(n)
 	n.proxy = proxy.New(proxy.Config{
 		Registry:       n.registry,
 		Trust:          n.trust.Load,
@@ -150,7 +152,9 @@ func (n *node) openDataPlane(ctx context.Context, cfg *Config) error {
 		Logger:         n.log,
 		Limits:         cfg.Limits.forProxy(),
 		Switched:       n.switches.take,
+		Bridge:         proxy.Bridge{Hashers: cfg.Bridge.Hashers, Rehash: n.logins.rehash},
 	})
+	n.logins.begin()
 	return nil
 }
 
@@ -179,6 +183,9 @@ func (n *node) close() error {
 	}
 	if n.tokens != nil {
 		n.tokens.Close()
+	}
+	if n.logins != nil {
+		n.logins.close()
 	}
 	if n.switches != nil {
 		n.switches.close()

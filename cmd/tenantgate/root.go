@@ -20,10 +20,11 @@ type program struct {
 }
 
 const (
-	groupRun      = "run"
-	groupRegistry = "registry"
-	groupPKI      = "pki"
-	groupLook     = "look"
+	groupRun       = "run"
+	groupRegistry  = "registry"
+	groupMigration = "migration"
+	groupPKI       = "pki"
+	groupLook      = "look"
 )
 
 const rootLong = `tenantgate stands in front of SaaS tenants. A backend system shows a client certificate, tenantgate
@@ -37,6 +38,7 @@ The words:
   identity    a technical identity: name, owner (a team), roles
   certificate what a caller shows; bound to one identity
   credential  the OAuth client with which one identity calls one tenant
+  login       a legacy user name and password that still stands for an identity, until its sunset
 
 Commands that read or change the registry talk to the running server, through its admin socket
 (--socket, or admin.socket of --config) or its admin listener (--server with --admin-cert, --admin-key
@@ -91,6 +93,7 @@ func newRootCommand(p *program) *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Run a server:"},
 		&cobra.Group{ID: groupRegistry, Title: "Who may reach what:"},
+		&cobra.Group{ID: groupMigration, Title: "Off the shared passwords:"},
 		&cobra.Group{ID: groupPKI, Title: "Certificates:"},
 		&cobra.Group{ID: groupLook, Title: "Look at it:"},
 	)
@@ -101,8 +104,8 @@ func newRootCommand(p *program) *cobra.Command {
 		}
 	}
 	add(groupRun, newDemoCommand(p), newInitCommand(p), newServeCommand(p), newConfigCommand(p))
-	add(groupRegistry, newTenantCommand(p), newRouteCommand(p), newIdentityCommand(p), newCredentialCommand(p))
-	add(groupRegistry, newCallerCommand(p), newMigrationCommand(p), newUsageCommand(p), newNetworkCommand(p))
+	add(groupRegistry, newTenantCommand(p), newRouteCommand(p), newIdentityCommand(p), newCredentialCommand(p), newLoginCommand(p))
+	add(groupMigration, newCallerCommand(p), newMigrationCommand(p), newUsageCommand(p), newNetworkCommand(p))
 	add(groupPKI, newCertCommand(p), newCACommand(p), newEnrollCommand(p), newRenewCommand(p))
 	add(groupLook, newStatusCommand(p), newAuditCommand(p), newVersionCommand(p))
 	return root

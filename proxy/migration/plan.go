@@ -132,15 +132,15 @@ func (l *Login) stageStep() (rank int, s Step, ok bool) {
 	case l.Stage == identity.StageClosed || l.Found == 0:
 		return 0, Step{}, false
 	case l.Stage == identity.StageObserve:
-		s = Step{What: "let tenantgate accept the login", Why: "it is only observed: nobody can move before", Commands: []string{"tenantgate login set " + user + " --stage open"}}
+		s = Step{What: "let tenantgate accept the login", Why: "it is only observed: nobody can move before", Commands: []string{"tenantgate login set " + user + " --stage open --password-file FILE"}}
 	case l.Stage == identity.StageOpen:
 		s = Step{What: "warn the callers that are left", Why: "answers then say when the login ends, and where to read what to do",
-			Commands: []string{"tenantgate login set " + user + " --stage warned"}}
+			Commands: []string{"tenantgate login schedule " + user + " --warn-on DATE --close-on DATE"}}
 	case l.OnPassword > 0:
 		return 0, Step{}, false
 	case l.Stage == identity.StageWarned:
 		s = Step{What: "announce brownouts", Why: "nobody is known to use the password any more; short refusals find who was forgotten, while somebody is watching",
-			Commands: []string{"tenantgate login set " + user + " --stage brownout --brownout WINDOW"}}
+			Commands: []string{"tenantgate login schedule " + user + " --brownout-from DATE --brownout WINDOW"}}
 	default:
 		s = Step{What: "close the login", Why: "nobody uses it any more", Commands: []string{"tenantgate login close " + user}}
 	}
