@@ -136,7 +136,7 @@ func TestPlanBeginsWithWhatBreaksFirst(t *testing.T) {
 		t.Errorf("order %s, want %s", strings.Join(about, "|"), want)
 	}
 	text, _ := json.Marshal(p)
-	for _, want := range []string{`migration move 'P2001 \u003cb\u003e' `, "login set"} {
+	for _, want := range []string{`migration move 'P2001 \u003cb\u003e' `, "login schedule"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %s in %s", want, text)
 		}
