@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 		"notifysink": exit(runNotifySink),
 		"sql":        exit(runSQL),
 		"documented": exit(runDocumented),
+		"gocaller":   exit(runGoCaller),
 	})
 }
 
@@ -87,6 +88,10 @@ func TestScripts(t *testing.T) {
 			"status":    scriptStatus,
 			"set-up":    scriptSetUp,
 			"guide":     scriptGuide(guides),
+
+			"fleet":      scriptFleet,
+			"fleet-id":   scriptFleetID,
+			"guide-part": scriptGuidePart(docs),
 
 			"until-stdout":  scriptUntilStdout,
 			"until-refused": scriptUntilRefused,

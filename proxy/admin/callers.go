@@ -24,9 +24,12 @@ func (s *Server) flushUsage(ctx context.Context) {
 	}
 }
 
+// listedDays is how many days a list has of each caller; one caller is shown with all.
+const listedDays = 31
+
 // listCallers lists callers by id.
 func listCallers(s *Server, c *call) (any, error) {
-	f := usage.Filter{}
+	f := usage.Filter{DaysSince: time.Now().AddDate(0, 0, -listedDays)}
 	login, byLogin := c.query["login"]
 	name, byIdentity := c.query["identity"]
 	switch {

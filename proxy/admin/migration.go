@@ -33,7 +33,7 @@ func (s *Server) migrationStatus(c *call) (migration.Status, error) {
 
 func (s *Server) computeMigration(ctx context.Context, f migration.Facts) (migration.Status, error) {
 	var err error
-	if f.Callers, err = usage.Callers(ctx, s.DB, usage.Filter{Kind: usage.Login, Subject: f.Login}); err != nil {
+	if f.Callers, err = usage.Callers(ctx, s.DB, usage.Filter{Kind: usage.Login, Subject: f.Login, DaysSince: f.Now.AddDate(0, 0, -migration.Days)}); err != nil {
 		return migration.Status{}, err
 	}
 	if f.Form, err = usage.Matcher(ctx, s.DB, s.Sealer); err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/proxy/usage"
@@ -262,7 +263,7 @@ func moveRecord(m *identity.Move) any {
 
 // neighbours warns of those who may be behind the same address.
 func (m *mover) neighbours(ctx context.Context, tx *identity.Tx) error {
-	all, err := usage.Callers(ctx, tx.SQL(), usage.Filter{Kind: usage.Login, Subject: m.login.User})
+	all, err := usage.Callers(ctx, tx.SQL(), usage.Filter{Kind: usage.Login, Subject: m.login.User, Since: time.Now()})
 	if err != nil {
 		return err
 	}

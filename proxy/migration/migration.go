@@ -266,8 +266,8 @@ func (c *Caller) Label() string {
 	return c.Agent + " at " + where
 }
 
-// burnDays bounds the way that is shown.
-const burnDays = 90
+// Days is how many days of the way are shown, and of callers' days looked at.
+const Days = 90
 
 func (f *Facts) burnDown(callers []Caller) []Point {
 	points := []Point{}
@@ -277,7 +277,7 @@ func (f *Facts) burnDown(callers []Caller) []Point {
 	first := slices.MinFunc(callers, func(a, b Caller) int { return a.FirstSeen.Compare(b.FirstSeen) }).FirstSeen
 	today := f.Now.UTC().Truncate(24 * time.Hour)
 	from := first.UTC().Truncate(24 * time.Hour)
-	if earliest := today.AddDate(0, 0, 1-burnDays); from.Before(earliest) {
+	if earliest := today.AddDate(0, 0, 1-Days); from.Before(earliest) {
 		from = earliest
 	}
 	for d := from; !d.After(today); d = d.AddDate(0, 0, 1) {

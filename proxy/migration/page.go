@@ -82,7 +82,7 @@ func newChart(l Login) *chart {
 	}
 	begin, _ := time.Parse(time.DateOnly, points[0].Day)
 	days := len(points)
-	if left := int(l.Sunset.Sub(begin).Hours()/24) + 1; left > days && left <= 2*burnDays {
+	if left := int(l.Sunset.Sub(begin).Hours()/24) + 1; left > days && left <= 2*Days {
 		days, c.HasSunset = left, true
 		c.Last = l.Sunset.UTC().Format(time.DateOnly)
 	}

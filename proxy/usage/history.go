@@ -86,8 +86,8 @@ type Filter struct {
 	Kind    Kind
 	Subject string
 	ID      ID // a caller, its parts included
-	// Since is the first day that counts for routes and days; zero is all that there are.
-	Since time.Time
+	// Since is the first day that counts for routes and days; zero is all that there are. DaysSince is the first that is listed, where it is later.
+	Since, DaysSince time.Time
 }
 
 const callerColumns = `id, kind, subject, source, fingerprint, agent, network, name, merged_into, first_seen, last_seen`
@@ -170,48 +170,79 @@ func (c *Caller) add(p row) {
 	}
 }
 
-// readDays adds what each caller did.
+// ofFilter leaves the callers of a filter; its parameters begin with the second.
+const ofFilter = `caller IN (SELECT id FROM usage_callers WHERE ($2 = '' OR kind = $2) AND ($3 = '' OR subject = $3)
+	AND (CAST($4 AS BIGINT) = 0 OR id = $4 OR merged_into = $4))`
+
+// readDays adds what each caller did: on routes since the filter's first day, and day by day since the first that is listed.
 func readDays(ctx context.Context, q querier, f Filter, belongs map[ID]*Caller) error {
-	since := int64(0)
-	if !f.Since.IsZero() {
-		since = day(f.Since.UnixMicro())
-	}
-	rows, err := q.QueryContext(ctx, `SELECT d.caller, d.day, d.route, d.requests, d.failures, d.octets, d.first_second, d.last_second
-		FROM usage_days d JOIN usage_callers c ON c.id = d.caller
-		WHERE d.day >= $1 AND ($2 = '' OR c.kind = $2) AND ($3 = '' OR c.subject = $3) AND (CAST($4 AS BIGINT) = 0 OR c.id = $4 OR c.merged_into = $4)
-		ORDER BY d.day`, since, string(f.Kind), f.Subject, int64(f.ID))
-	if err != nil {
-		return fmt.Errorf("reading usage: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var id ID
-		var d, first, last int64
-		var u RouteUse
-		if err := rows.Scan((*int64)(&id), &d, &u.Route, &u.Requests, &u.Failures, &u.Octets, &first, &last); err != nil {
-			return fmt.Errorf("reading usage: %w", err)
+	args := func(since time.Time) []any {
+		first := int64(0)
+		if !since.IsZero() {
+			first = day(since.UnixMicro())
 		}
+		return []any{first, string(f.Kind), f.Subject, int64(f.ID)}
+	}
+	var id ID
+	var u RouteUse
+	var first, last int64
+	err := each(ctx, q, func() error {
+		u.FirstSeen, u.LastSeen = time.Unix(first, 0).UTC(), time.Unix(last, 0).UTC()
 		if c := belongs[id]; c != nil {
-			u.FirstSeen, u.LastSeen = midnight(d).Add(time.Duration(first)*time.Second), midnight(d).Add(time.Duration(last)*time.Second)
-			c.use(u, midnight(d).Format(time.DateOnly))
+			c.use(u)
 		}
-	}
-	if err := rows.Err(); err != nil {
+		return nil
+	}, []any{(*int64)(&id), &u.Route, &u.Requests, &u.Failures, &u.Octets, &first, &last},
+		`SELECT caller, route, CAST(sum(requests) AS BIGINT), CAST(sum(failures) AS BIGINT), CAST(sum(octets) AS BIGINT),
+		min(CAST(day AS BIGINT) * 86400 + first_second), max(CAST(day AS BIGINT) * 86400 + last_second)
+		FROM usage_days WHERE day >= $1 AND `+ofFilter+` GROUP BY caller, route`, args(f.Since)...)
+	if err != nil {
 		return fmt.Errorf("reading usage: %w", err)
 	}
 	for _, c := range belongs {
 		slices.SortFunc(c.Routes, func(a, b RouteUse) int { return cmp.Compare(a.Route, b.Route) })
 	}
+	since := f.Since
+	if f.DaysSince.After(since) {
+		since = f.DaysSince
+	}
+	var date int64
+	var d DayUse
+	err = each(ctx, q, func() error {
+		d.Day = midnight(date).Format(time.DateOnly)
+		if c := belongs[id]; c != nil {
+			c.useOn(d)
+		}
+		return nil
+	}, []any{(*int64)(&id), &date, &d.Requests, &d.Failures},
+		`SELECT caller, day, CAST(sum(requests) AS BIGINT), CAST(sum(failures) AS BIGINT) FROM usage_days WHERE day >= $1 AND `+ofFilter+`
+		GROUP BY caller, day ORDER BY day`, args(since)...)
+	if err != nil {
+		return fmt.Errorf("reading usage: %w", err)
+	}
 	return nil
 }
 
-// use adds a route's day. Days come in order.
-func (c *Caller) use(u RouteUse, day string) {
-	if n := len(c.Days); n == 0 || c.Days[n-1].Day != day {
-		c.Days = append(c.Days, DayUse{Day: day})
+// each scans each row into the same variables and calls fn.
+func each(ctx context.Context, q querier, fn func() error, into []any, query string, args ...any) error {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
 	}
-	d := &c.Days[len(c.Days)-1]
-	d.Requests, d.Failures = d.Requests+u.Requests, d.Failures+u.Failures
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			return err
+		}
+		if err := fn(); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// use adds what the caller or one of its parts did on a route.
+func (c *Caller) use(u RouteUse) {
 	i := slices.IndexFunc(c.Routes, func(r RouteUse) bool { return r.Route == u.Route })
 	if i < 0 {
 		c.Routes = append(c.Routes, u)
@@ -219,6 +250,18 @@ func (c *Caller) use(u RouteUse, day string) {
 	}
 	r := &c.Routes[i]
 	r.Requests, r.Failures, r.Octets, r.LastSeen = r.Requests+u.Requests, r.Failures+u.Failures, r.Octets+u.Octets, later(r.LastSeen, u.LastSeen)
+	if u.FirstSeen.Before(r.FirstSeen) {
+		r.FirstSeen = u.FirstSeen
+	}
+}
+
+// useOn adds a day. They come in order.
+func (c *Caller) useOn(u DayUse) {
+	if n := len(c.Days); n == 0 || c.Days[n-1].Day != u.Day {
+		c.Days = append(c.Days, DayUse{Day: u.Day})
+	}
+	d := &c.Days[len(c.Days)-1]
+	d.Requests, d.Failures = d.Requests+u.Requests, d.Failures+u.Failures
 }
 
 func later(a, b time.Time) time.Time {
