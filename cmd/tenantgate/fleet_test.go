@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -54,9 +55,12 @@ func scriptFleet(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: fleet password|certificate STATUS NAME...")
 	}
-	names := args[2:]
-	if names[0] == "known" {
-		names = nil
+	var names []string
+	for _, name := range args[2:] {
+		if name != "known" {
+			names = append(names, name)
+			continue
+		}
 		for _, s := range fleet[:knownFleet] {
 			names = append(names, s.name)
 		}
@@ -85,6 +89,31 @@ func scriptFleetID(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s was not seen: %+v", s.name, callers)
+}
+
+// scriptMoveFleet names, moves and enrols systems: move-fleet NAME...
+func scriptMoveFleet(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: move-fleet NAME...")
+	}
+	for _, name := range args {
+		scriptFleetID(ts, false, []string{"CALLER", name})
+		ts.Check(ts.Exec("tenantgate", "caller", "name", ts.Getenv("CALLER"), name))
+		ts.Check(ts.Exec("tenantgate", "migration", "move", "P2001234567", ts.Getenv("CALLER"), "--to", name, "--copy-credentials", "--grace", "0s"))
+		ts.Check(ts.Exec("tenantgate", "enroll", strings.TrimSpace(ts.ReadFile("stdout")), "--out", name))
+	}
+}
+
+// scriptDates puts days into the environment: SUNSET is in a month, TODAY is today and WINDOW a brownout that is on.
+func scriptDates(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: dates")
+	}
+	now := time.Now().UTC()
+	from := max(0, min(20, now.Hour()-1))
+	ts.Setenv("SUNSET", now.AddDate(0, 0, 31).Format(time.DateOnly))
+	ts.Setenv("TODAY", now.Format(time.DateOnly))
+	ts.Setenv("WINDOW", fmt.Sprintf("daily %02d:00-%02d:00 UTC", from, from+4))
 }
 
 // call makes one request and returns its status. With a certificate it is the one that NAME/NAME.pem and .key hold.
@@ -134,7 +163,7 @@ func (s *system) command(ts *testscript.TestScript, certificate bool) string {
 	store := ""
 	if certificate {
 		if _, err := os.Stat(ts.MkAbs(s.name + ".p12")); err != nil {
-			ts.Check(ts.Exec("tenantgate", "cert", "convert", "--cert", s.name+"/"+s.name+".pem", "--key", s.name+"/"+s.name+".key", "--to", "pkcs12", "--out", s.name+".p12",
+			ts.Check(ts.Exec("tenantgate", "cert", "convert", "--chain", s.name+"/"+s.name+".pem", "--key", s.name+"/"+s.name+".key", "--to", "pkcs12", "--out", s.name+".p12",
 				"--password-file", "storepass"))
 		}
 		store = "-Djavax.net.ssl.keyStore=" + s.name + ".p12 -Djavax.net.ssl.keyStorePassword=changeit "
@@ -181,14 +210,14 @@ func scriptGuidePart(docs string) func(*testscript.TestScript, bool, []string) {
 var (
 	callerIDs = regexp.MustCompile(`\b[a-z2-7]{13}\b`)
 	instants  = regexp.MustCompile(`\d{4}-\d\d-\d\d( \d\d:\d\d:\d\dZ)?`)
-	rates     = regexp.MustCompile(`\b\d+\.\d\b`)
+	rates     = regexp.MustCompile(`(\s)\d+\.\d(\s|$)`)
 	spaces    = regexp.MustCompile(` +`)
 )
 
 // masked is output without what differs each time. Lines are sorted: lists go by ids, which are random.
 func masked(s string) string {
 	s = callerIDs.ReplaceAllString(s, "ID")
-	s = rates.ReplaceAllString(instants.ReplaceAllString(s, "TIME"), "N")
+	s = rates.ReplaceAllString(instants.ReplaceAllString(s, "TIME"), "${1}N${2}")
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	for i := range lines {
 		lines[i] = strings.TrimSpace(spaces.ReplaceAllString(lines[i], " "))

@@ -46,8 +46,8 @@ every caller, its address and network, the routes it uses, and what would break 
 The states of a caller:
   password  it uses the login, and nothing has been done
   moving    it has an identity, and was not seen with its certificate yet
-  both      it was seen with its certificate, and sent the password after that
-  moved     it was seen with its certificate and does without the password
+  both      it was seen with its certificate, and sent the password after that, which works until the grace is over
+  moved     it was seen with its certificate, and does without the password or is refused with it
   silent    it was not seen for a while (--silent); what runs once a month looks like that, too`,
 		Example: `  tenantgate migration status
   tenantgate migration status P2001234567 --silent 35d`,
@@ -258,7 +258,11 @@ func (p *program) describeMove(done *admin.MoveResult) {
 		verb = "was added with"
 	}
 	say("caller %s of login %s moves to identity %s, which %s roles %s, for routes %s", m.Caller, m.Login, m.Identity, verb, list(done.Roles), list(done.Routes))
-	say("once it is seen with its certificate, the login works for it for another %s, and then no more", Duration(m.Grace))
+	if m.Grace == 0 {
+		say("once it is seen with its certificate, the login is refused to it")
+	} else {
+		say("once it is seen with its certificate, the login works for it for another %s, and then no more", Duration(m.Grace))
+	}
 	if len(done.CopiedCredentials) > 0 {
 		say("it calls %s with the OAuth client of the login's identity: give it one of its own later (credential rotate)", list(done.CopiedCredentials))
 	}

@@ -91,6 +91,8 @@ func TestScripts(t *testing.T) {
 
 			"fleet":      scriptFleet,
 			"fleet-id":   scriptFleetID,
+			"move-fleet": scriptMoveFleet,
+			"dates":      scriptDates,
 			"guide-part": scriptGuidePart(docs),
 
 			"until-stdout":  scriptUntilStdout,

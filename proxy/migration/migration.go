@@ -20,8 +20,8 @@ type State string
 const (
 	OnPassword State = "password" // it uses the login
 	Moving     State = "moving"   // it has an identity, and was not seen with its certificate yet, from every address that it used since
-	Both       State = "both"     // it was seen with its certificate and sent the password after that
-	Moved      State = "moved"    // it was seen with its certificate and does without the password
+	Both       State = "both"     // it was seen with its certificate, sent the password after that, and is not refused with it yet
+	Moved      State = "moved"    // it was seen with its certificate, and does without the password or is refused with it
 	Silent     State = "silent"   // it was not seen for a while, and not moved
 )
 
@@ -95,6 +95,8 @@ type Caller struct {
 	SeenAt   time.Time `json:"seen_at,omitzero"`
 	// LockedFrom is when the login is refused to it, the last of its addresses included.
 	LockedFrom time.Time `json:"locked_from,omitzero"`
+	// StillSends says that it was seen with its certificate and sent the password after that, lately.
+	StillSends bool `json:"still_sends_password,omitempty"`
 	// Neighbours are how many other callers come from one of its addresses.
 	Neighbours int `json:"neighbours,omitempty"`
 }
@@ -204,7 +206,7 @@ func (l *Login) count(c *Caller) {
 }
 
 func (f *Facts) caller(u usage.Caller, m *identity.Move, sources map[string]int) Caller {
-	c := Caller{Caller: u, State: f.state(&u, m)}
+	c := Caller{Caller: u}
 	from := f.Now.AddDate(0, 0, -rateDays).UTC().Format(time.DateOnly)
 	for _, d := range u.Days {
 		if d.Day > from {
@@ -222,22 +224,25 @@ func (f *Facts) caller(u usage.Caller, m *identity.Move, sources map[string]int)
 			}
 		}
 	}
+	c.State = f.state(&c, m)
 	return c
 }
 
-func (f *Facts) state(c *usage.Caller, m *identity.Move) State {
+func (f *Facts) state(c *Caller, m *identity.Move) State {
 	quiet := f.Now.Sub(c.LastSeen) > f.Silent
 	switch {
 	case m == nil && quiet:
 		return Silent
 	case m == nil:
 		return OnPassword
-	case !f.arrived(c, m):
+	case !f.arrived(&c.Caller, m):
 		return Moving
-	case quiet || !c.LastSeen.After(m.Seen()):
-		return Moved
 	}
-	return Both
+	c.StillSends = !quiet && c.LastSeen.After(c.SeenAt)
+	if c.StillSends && f.Now.Before(c.LockedFrom) {
+		return Both
+	}
+	return Moved
 }
 
 // arrived says that each of the caller's addresses from which the login was used since the move was seen with the certificate, and one of them at all.

@@ -69,11 +69,15 @@ func caller(id usage.ID, name, source string, lastSeen, days int) usage.Caller {
 	return c
 }
 
-func moveTo(t *testing.T, r *identity.Registry, c usage.Caller, to string, seen time.Time) {
+func moveTo(t *testing.T, r *identity.Registry, c usage.Caller, to string, seen time.Time, grace ...time.Duration) {
 	t.Helper()
 	err := r.Change(t.Context(), func(tx *identity.Tx) error {
 		ctx := context.WithoutCancel(t.Context())
-		_, err := tx.AddMove(ctx, identity.Move{Login: c.Subject, Caller: c.ID.String(), Identity: to, Looks: []identity.Look{{Source: c.Source, Fingerprint: c.Fingerprint, Agent: c.Agent}}})
+		m := identity.Move{Login: c.Subject, Caller: c.ID.String(), Identity: to, Looks: []identity.Look{{Source: c.Source, Fingerprint: c.Fingerprint, Agent: c.Agent}}}
+		for _, g := range grace {
+			m.Grace = identity.Duration(g)
+		}
+		_, err := tx.AddMove(ctx, m)
 		if err == nil && !seen.IsZero() {
 			_, _, err = tx.SeeMove(ctx, c.Subject, c.ID.String(), c.Source, seen)
 		}
@@ -91,7 +95,7 @@ func status(t *testing.T) migration.Status {
 	idle, moved, both, moving, silent := caller(1, "", "10.0.0.1", 0, 10), caller(2, "HR batch", "10.0.0.2", 5, 10), caller(3, "both", "10.0.0.3", 0, 10),
 		caller(4, "moving", "10.0.0.4", 0, 2), caller(5, "<script>alert(1)</script>", "10.0.0.1", 30, 3)
 	moveTo(t, r, moved, "hr-batch", now.AddDate(0, 0, -4))
-	moveTo(t, r, both, "hr-batch", now.AddDate(0, 0, -4))
+	moveTo(t, r, both, "hr-batch", now.AddDate(0, 0, -4), 5*24*time.Hour)
 	moveTo(t, r, moving, "hr-batch", time.Time{})
 	idle.Agent = `"><img src=x onerror=alert(1)>`
 	return migration.Compute(migration.Facts{Now: now, Registry: r.Snapshot(), Callers: []usage.Caller{idle, moved, both, moving, silent}})

@@ -93,23 +93,23 @@ func (l *Login) steps(now time.Time) []Step {
 // step is what to do about one caller.
 func (l *Login) step(c *Caller, now time.Time) (rank int, s Step, ok bool) {
 	user, id := quote(l.Login), c.ID.String()
-	switch c.State {
-	case Both:
+	switch {
+	case c.StillSends:
 		s = Step{What: "have the password taken out of its configuration", Why: "it has its certificate since " + c.SeenAt.Format(time.DateOnly) + " and still sends the password",
 			Due: c.LockedFrom, Commands: []string{"tenantgate caller show " + id}}
-		if !c.LockedFrom.IsZero() && !c.LockedFrom.After(now) {
-			s.Why += ", with which it is refused since " + c.LockedFrom.Format(time.DateOnly)
+		if c.State == Moved {
+			s.Due, s.Why = time.Time{}, s.Why+", with which it is refused since "+c.LockedFrom.Format(time.DateOnly)
 			s.Commands = append(s.Commands, "tenantgate migration undo "+user+" "+id)
 		}
 		return rankBoth, s, true
-	case Moving:
+	case c.State == Moving:
 		s = Step{What: "have it enrolled with its token, and call with the certificate", Why: "moved on " + c.MovedAt.Format(time.DateOnly) + " and not seen with a certificate",
 			Commands: []string{"tenantgate cert tokens --identity " + c.Identity + " --state all"}}
 		if now.Sub(c.MovedAt) > tokenPatience {
 			s.Commands = append(s.Commands, "tenantgate cert token "+c.Identity)
 		}
 		return rankMoving, s, true
-	case OnPassword:
+	case c.State == OnPassword:
 		s = Step{What: "move it to a certificate", Why: fmt.Sprintf("%s requests a day with the password, last on %s", rate(c.Daily), c.LastSeen.Format(time.DateOnly)), Due: l.Sunset}
 		if c.Name == "" {
 			s.What = "find out whose it is, and move it to a certificate"
@@ -117,7 +117,7 @@ func (l *Login) step(c *Caller, now time.Time) (rank int, s Step, ok bool) {
 		}
 		s.Commands = append(s.Commands, "tenantgate migration move "+user+" "+id+" --to "+l.suggest(c))
 		return rankMove, s, true
-	case Silent:
+	case c.State == Silent:
 		s = Step{What: "find out whether it is gone", Why: "not seen since " + c.LastSeen.Format(time.DateOnly) + "; what runs once a month or a year looks like that",
 			Commands: []string{"tenantgate caller show " + id, "tenantgate migration move " + user + " " + id + " --to " + l.suggest(c)}}
 		return rankSilent, s, true
