@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -137,6 +138,7 @@ func (x *exchange) verify(digest login.Digest, c login.Credentials, user string,
 	l := login.Login{User: user}
 	if b != nil {
 		l.Version, l.Hash = b.Login.Version, evenly{x.server.cfg.Registry, b.Login.Password}
+		l.Near = len(b.Login.Networks) > 0 && b.Login.AllowsSource(x.conn.address())
 	}
 	ctx, done := x.patience()
 	result, wait := x.server.logins.verifier.Verify(digest, c, l, x.conn.from, ctx.Done())
@@ -173,16 +175,15 @@ var verified = [...]string{login.Wrong: "wrong", login.Right: "right", login.Thr
 func (x *exchange) claim(b *identity.Binding) {
 	x.access.Login = b.Login.User
 	x.basic.claimed = true
-	x.basic.claim = Claim{User: b.Login.User, Version: b.Login.Version, Source: x.conn.from.Addr(), Fingerprint: x.conn.raw.hello}
-	if addr, ok := addressOf(x.conn.source); ok {
-		x.basic.claim.Source = addr
-	}
+	x.basic.claim = Claim{User: b.Login.User, Version: b.Login.Version, Source: x.conn.address(), Fingerprint: x.conn.raw.hello}
 }
 
-// addressOf returns the address of a source without its port.
-func addressOf(source string) (netip.Addr, bool) {
-	ap, err := netip.ParseAddrPort(source)
-	return ap.Addr().Unmap(), err == nil
+// address is where the caller connects from, invalid when that is no IP address: then no network has it.
+func (c *conn) address() netip.Addr {
+	if tcp, ok := c.raw.RemoteAddr().(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
 }
 
 // turnAway refuses before anything was decided.

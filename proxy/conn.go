@@ -17,7 +17,6 @@ type conn struct {
 	engine *engine
 	raw    *socket
 	source string
-	addr   netip.Addr   // of source; invalid for what is no TCP
 	from   netip.Prefix // whom it is counted for
 	bridge bool         // logins are accepted on it, and certificates are optional
 

@@ -55,9 +55,6 @@ func (s *Server) acceptAll(l net.Listener, bridge bool) error {
 func (s *Server) accept(raw net.Conn, bridge bool) {
 	e := s.currentEngine()
 	c := &conn{server: s, engine: e, raw: newSocket(raw), source: raw.RemoteAddr().String(), bridge: bridge}
-	if tcp, ok := raw.RemoteAddr().(*net.TCPAddr); ok {
-		c.addr = tcp.AddrPort().Addr().Unmap()
-	}
 	from := sourceOf(raw.RemoteAddr())
 	c.from = from
 	s.mu.Lock()

@@ -33,7 +33,7 @@ func (x *exchange) noteUse() {
 		return
 	}
 	o := usage.Observation{
-		Kind: usage.Identity, Source: x.conn.addr, Fingerprint: x.conn.raw.hello, Agent: x.req.Fields.Get("User-Agent"),
+		Kind: usage.Identity, Source: x.conn.address(), Fingerprint: x.conn.raw.hello, Agent: x.req.Fields.Get("User-Agent"),
 		Route: a.Route, Failed: a.Outcome != record.Served, Octets: a.BytesIn + a.BytesOut, Time: a.Time,
 	}
 	if d.Login != nil {

@@ -52,7 +52,7 @@ func Basic(value string) (token string, basic bool) {
 // as that, ISO-8859-1, which older clients use (RFC 7617, 2). The user name ends at the first ':'. Control characters are refused in both parts, as is an empty
 // user name.
 func Parse(token string) (c Credentials, ok bool) {
-	if len(token) > MaxField || token == "" {
+	if len(token) > MaxField || token == "" || strings.ContainsAny(token, "\r\n") { // the decoder would pass over line ends
 		return c, false
 	}
 	var buf [MaxField]byte

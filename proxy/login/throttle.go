@@ -69,10 +69,11 @@ type throttle struct {
 	trusted map[netip.Prefix]trust // only who sent a right password gets in, so that guessing pushes nobody out
 }
 
-// rank says where in the line a source comes that wants to have a password compared: trusted ones first, then those who have not guessed lately. When it returns
+// rank says where in the line a source comes that wants to have a password compared: first those who have sent a right one before or are near, then those who have
+// not guessed lately. (Whoever guesses from afar finds user names that somebody has no slower or faster than others.) When it returns
 // a time, the source has guessed so much that it must wait so long instead. A source that has guessed no more than twice is never told to wait, whatever is done to
 // the user name from elsewhere.
-func (t *throttle) rank(source netip.Prefix, user Digest, now time.Time) (rank int, wait time.Duration) {
+func (t *throttle) rank(source netip.Prefix, user Digest, near bool, now time.Time) (rank int, wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if tr, ok := t.trusted[source]; ok && now.Before(tr.until) && tr.guesses < trustGuesses {
@@ -80,6 +81,8 @@ func (t *throttle) rank(source netip.Prefix, user Digest, now time.Time) (rank i
 	}
 	guessed := t.sources.get(source).spent(now, sourceEvery)
 	switch {
+	case near && guessed < sourceGuesses:
+		return 0, 0
 	case guessed == 0:
 		return 1, 0
 	case guessed >= sourceGuesses:

@@ -15,6 +15,7 @@ type Login struct {
 	User    string // in normal form
 	Version int64  // another one with each change, 0 when nobody has this user name
 	Hash    Hash   // nil when nobody has it
+	Near    bool   // the source is in a network that was named for the login
 }
 
 // Verifier verifies user names and passwords. Its methods are safe for concurrent use. All of its memory is bounded, whatever callers send.
@@ -87,7 +88,7 @@ func (v *Verifier) Verify(d Digest, c Credentials, l Login, source netip.Prefix,
 		return Wrong, 0
 	}
 	user := v.digests.of(boundedUser(l.User))
-	rank, wait := v.throttle.rank(source, user, now)
+	rank, wait := v.throttle.rank(source, user, l.Near, now)
 	if wait > 0 {
 		return Throttled, wait
 	}
