@@ -107,6 +107,9 @@ func (m *Move) key() string { return m.Caller + ":" + m.Login }
 // Moves returns the moves of a login, by caller; none, mostly. It takes no lock and allocates nothing. The slice must not be changed.
 func (s *Snapshot) Moves(login string) []*Move { return s.moves[login] }
 
+// AnyMoves reports whether there is a move at all.
+func (s *Snapshot) AnyMoves() bool { return len(s.moves) > 0 }
+
 // AllMoves returns all moves, by login and caller.
 func (s *Snapshot) AllMoves() []*Move {
 	var list []*Move

@@ -10,7 +10,7 @@ import (
 
 // noteHello keeps what a client hello tells of its sender, once a connection. It changes nothing about the handshake.
 func (s *Server) noteHello(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-	if raw, ok := hello.Conn.(*socket); ok && s.cfg.Usage != nil {
+	if raw, ok := hello.Conn.(*socket); ok && (s.cfg.Usage != nil || s.cfg.Registry.Snapshot().AnyMoves()) {
 		raw.hello = usage.Fingerprint(hello)
 	}
 	return nil, nil

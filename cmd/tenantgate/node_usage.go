@@ -59,8 +59,8 @@ func (n *node) flushUsage(ctx context.Context) error {
 // moveActor is who a change record names for what follows from a request of a caller and from nobody's command.
 const moveActor = "tenantgate"
 
-// followMoves looks, after each batch, whether a caller that was moved has been seen with its certificate: from then on, and after its grace, the login is refused
-// to it.
+// followMoves looks, after each batch, whether a caller that was moved has been served with its certificate: from then on, and after its grace, the login is refused
+// to it. One whose calls with the certificate fail, because its identity lacks a credential, say, keeps its way back.
 func (n *node) followMoves(ctx context.Context) {
 	var form func(string) string
 	for _, m := range n.registry.Snapshot().AllMoves() {
@@ -75,7 +75,7 @@ func (n *node) followMoves(ctx context.Context) {
 					return
 				}
 			}
-			at, ok, err := usage.SeenSince(ctx, n.db.DB, usage.Identity, m.Identity, form(l.Source), m.Moved)
+			at, ok, err := usage.ServedSince(ctx, n.db.DB, usage.Identity, m.Identity, form(l.Source), m.Moved)
 			if err == nil && ok {
 				err = n.noteMoved(ctx, m, l.Source, at)
 			}

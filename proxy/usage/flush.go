@@ -58,7 +58,7 @@ func (r *Recorder) Close() error {
 type delta struct {
 	cell                       *cell
 	requests, failures, octets int64
-	first, last                int64
+	first, last, served        int64
 }
 
 // idleBatches is how many batches without a request a cell outlives.
@@ -102,7 +102,7 @@ func (r *Recorder) flush(ctx context.Context) error {
 func (r *Recorder) gather() []delta {
 	var deltas []delta
 	take := func(c *cell) {
-		d := delta{cell: c, requests: c.requests.Swap(0), failures: c.failures.Swap(0), octets: c.octets.Swap(0), first: c.first.Swap(0), last: c.last.Load()}
+		d := delta{cell: c, requests: c.requests.Swap(0), failures: c.failures.Swap(0), octets: c.octets.Swap(0), first: c.first.Swap(0), last: c.last.Load(), served: c.served.Load()}
 		if d.requests == 0 {
 			c.idle++
 			return
@@ -177,8 +177,8 @@ func (r *Recorder) write(ctx context.Context, deltas []delta) (*form, error) {
 
 // callerRow and dayRow are what a batch adds to a row of each table.
 type callerRow struct {
-	network     string
-	first, last int64
+	network             string
+	first, last, served int64
 }
 
 type dayKey struct {
@@ -200,9 +200,9 @@ func collect(deltas []delta, f *form) (map[callerKey]callerRow, map[dayKey]dayRo
 		}
 		c, ok := callers[key]
 		if !ok {
-			c = callerRow{network, d.first, d.last}
+			c = callerRow{network, d.first, d.last, d.served}
 		}
-		callers[key] = callerRow{c.network, min(c.first, d.first), max(c.last, d.last)}
+		callers[key] = callerRow{c.network, min(c.first, d.first), max(c.last, d.last), max(c.served, d.served)}
 		k := dayKey{key, day(d.last), d.cell.key.route}
 		first := int64(0)
 		if day(d.first) == k.day {
@@ -223,15 +223,16 @@ const batchRows = 100
 func writeCallers(ctx context.Context, tx *sql.Tx, callers map[callerKey]callerRow) (map[callerKey]ID, error) {
 	ids := make(map[callerKey]ID, len(callers))
 	for keys := range slices.Chunk(slices.Collect(maps.Keys(callers)), batchRows) {
-		args := make([]any, 0, 9*len(keys))
+		args := make([]any, 0, 10*len(keys))
 		for _, k := range keys {
 			c := callers[k]
-			args = append(args, int64(newID()), string(k.kind), k.name, k.source, k.fingerprint, k.agent, c.network, c.first, c.last)
+			args = append(args, int64(newID()), string(k.kind), k.name, k.source, k.fingerprint, k.agent, c.network, c.first, c.last, c.served)
 		}
-		rows, err := tx.QueryContext(ctx, `INSERT INTO usage_callers (id, kind, subject, source, fingerprint, agent, network, first_seen, last_seen) VALUES `+
-			placeholders(len(keys), 9)+` ON CONFLICT (kind, subject, source, fingerprint, agent) DO UPDATE SET
+		rows, err := tx.QueryContext(ctx, `INSERT INTO usage_callers (id, kind, subject, source, fingerprint, agent, network, first_seen, last_seen, last_served) VALUES `+
+			placeholders(len(keys), 10)+` ON CONFLICT (kind, subject, source, fingerprint, agent) DO UPDATE SET
 			first_seen = CASE WHEN excluded.first_seen < usage_callers.first_seen THEN excluded.first_seen ELSE usage_callers.first_seen END,
-			last_seen = CASE WHEN excluded.last_seen > usage_callers.last_seen THEN excluded.last_seen ELSE usage_callers.last_seen END
+			last_seen = CASE WHEN excluded.last_seen > usage_callers.last_seen THEN excluded.last_seen ELSE usage_callers.last_seen END,
+			last_served = CASE WHEN excluded.last_served > usage_callers.last_served THEN excluded.last_served ELSE usage_callers.last_served END
 			RETURNING id, kind, subject, source, fingerprint, agent`, args...)
 		if err != nil {
 			return nil, err

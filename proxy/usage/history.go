@@ -306,10 +306,11 @@ func read(ctx context.Context, q querier, id ID) (row, error) {
 	return c, nil
 }
 
-// SeenSince reports whether, and when last, somebody used a login or an identity from a source, written as the history does, after an instant.
-func SeenSince(ctx context.Context, q querier, kind Kind, subject, source string, after time.Time) (time.Time, bool, error) {
+// ServedSince reports whether, and when last, somebody who used a login or an identity from a source, written as the history does, got the tenant's answer after an
+// instant.
+func ServedSince(ctx context.Context, q querier, kind Kind, subject, source string, after time.Time) (time.Time, bool, error) {
 	var last sql.NullInt64
-	err := q.QueryRowContext(ctx, `SELECT max(last_seen) FROM usage_callers WHERE kind = $1 AND subject = $2 AND source = $3 AND last_seen > $4`,
+	err := q.QueryRowContext(ctx, `SELECT max(last_served) FROM usage_callers WHERE kind = $1 AND subject = $2 AND source = $3 AND last_served > $4`,
 		string(kind), subject, source, after.UnixMicro()).Scan(&last)
 	if err != nil {
 		return time.Time{}, false, fmt.Errorf("reading usage: %w", err)

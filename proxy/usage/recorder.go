@@ -88,7 +88,7 @@ type cell struct {
 	key                        cellKey
 	network                    string // only for pseudonyms, which cannot be looked up later
 	requests, failures, octets atomic.Int64
-	first, last                atomic.Int64 // microseconds
+	first, last, served        atomic.Int64 // microseconds; served is the last that did not fail
 	dead                       atomic.Bool  // taken out of cells
 	idle                       int          // batches without a request; the flusher's
 }
@@ -178,6 +178,8 @@ func (c *cell) count(o *Observation) {
 	c.requests.Add(1)
 	if o.Failed {
 		c.failures.Add(1)
+	} else {
+		c.served.Store(at)
 	}
 	if o.Octets > 0 {
 		c.octets.Add(o.Octets)

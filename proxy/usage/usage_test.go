@@ -48,6 +48,7 @@ func TestUsage(t *testing.T) {
 			{"addresses become pseudonyms that only the key can tell", testPseudonyms},
 			{"usage is forgotten on request", testForget},
 			{"networks have names", testNetworks},
+			{"who was refused was not served", testServed},
 			{"a request is counted once however many nodes write", testConcurrency},
 		} {
 			t.Run(tc.name, func(t *testing.T) { tc.test(t, open(t, create(t))) })
@@ -512,5 +513,33 @@ func TestIDsAreReadAsTheyAreWritten(t *testing.T) {
 		if _, ok := usage.ParseID(s); ok {
 			t.Errorf("%q was taken for an id", s)
 		}
+	}
+}
+
+func testServed(t *testing.T, db *sql.DB) {
+	r := recorder(t, db, usage.Options{})
+	failed := seen("10.0.0.1", "curl", "orders")
+	failed.Kind, failed.Failed = usage.Identity, true
+	r.Observe(failed, new(usage.Memo))
+	flush(t, r)
+	served := func() bool {
+		t.Helper()
+		at, ok, err := usage.ServedSince(t.Context(), db, usage.Identity, "P1", "10.0.0.1", noon.Add(-time.Second))
+		if err != nil || ok && !at.Equal(noon) {
+			t.Fatalf("got %v, %v", at, err)
+		}
+		return ok
+	}
+	if served() {
+		t.Error("a request that failed was taken for one that was served")
+	}
+	failed.Failed = false
+	r.Observe(failed, new(usage.Memo))
+	flush(t, r)
+	if !served() {
+		t.Error("a request that was served is not known")
+	}
+	if _, ok, err := usage.ServedSince(t.Context(), db, usage.Identity, "P1", "10.0.0.1", noon); ok || err != nil {
+		t.Errorf("served after the last time: %v", err)
 	}
 }

@@ -13,7 +13,8 @@ CREATE TABLE usage_settings (
 );
 INSERT INTO usage_settings (id, batches, pseudonymous, key_generation, sealed_key) VALUES (1, 0, 0, 0, NULL);
 
--- A caller: who looks like whom. A name is an operator's word, merged_into the caller that this one is shown as a part of (0 is none).
+-- A caller: who looks like whom. A name is an operator's word, merged_into the caller that this one is shown as a part of (0 is none); last_served is when it last got
+-- the tenant's answer (0 is never).
 CREATE TABLE usage_callers (
     id          BIGINT PRIMARY KEY,
     kind        TEXT NOT NULL,
@@ -26,6 +27,7 @@ CREATE TABLE usage_callers (
     merged_into BIGINT NOT NULL DEFAULT 0,
     first_seen  BIGINT NOT NULL,
     last_seen   BIGINT NOT NULL,
+    last_served BIGINT NOT NULL,
     UNIQUE (kind, subject, source, fingerprint, agent)
 );
 
