@@ -76,8 +76,8 @@ func (tx *Tx) switchIdentity(ctx context.Context, name string, disabled bool) (I
 	return tx.storeIdentity(ctx, i, updateIdentity)
 }
 
-// RemoveIdentity removes an identity. While it has a credential, or a certificate that is neither expired nor revoked, it is refused,
-// unless cascade says that the credentials go too. Either way all its certificates are revoked; those that were not before are
+// RemoveIdentity removes an identity. While it has a credential or a login, or a certificate that is neither expired nor revoked, it is refused,
+// unless cascade says that credentials and logins go too. Either way all its certificates are revoked; those that were not before are
 // returned, so that the caller can have their issuer revoke them in the same transaction.
 func (tx *Tx) RemoveIdentity(ctx context.Context, name string, cascade bool) ([]Certificate, error) {
 	if _, err := tx.Identity(name); err != nil {

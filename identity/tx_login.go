@@ -16,6 +16,17 @@ func (tx *Tx) Login(user string) (Login, error) {
 	return Login{}, notFound(ObjectLogin, user)
 }
 
+// IdentityLogins returns the user names of the logins that stand for the identity, as the transaction sees them, sorted.
+func (tx *Tx) IdentityLogins(identity string) []string {
+	var users []string
+	if h, ok := tx.draft.holders.get(identity); ok {
+		for _, l := range h.logins {
+			users = append(users, l.User)
+		}
+	}
+	return users
+}
+
 // AddLogin stores a new login and returns it as stored. Without a stage it is open.
 func (tx *Tx) AddLogin(ctx context.Context, l Login) (Login, error) {
 	if l.Stage == "" {

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -472,7 +471,6 @@ func TestStagesOfALogin(t *testing.T) {
 	if a := b.on(b.caller(certificate)).get("/http/orders/1", "Authorization", right); a.status != 200 || a.header.Get("Deprecation") != "@1" {
 		t.Errorf("with a certificate beside it: got %+v", a)
 	}
-	_ = io.Discard
 }
 
 // Observe.

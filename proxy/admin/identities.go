@@ -27,6 +27,7 @@ type removal struct {
 	Cascade bool     `json:"cascade"`
 	Revoked []string `json:"revoked,omitempty"` // serial numbers
 	Tokens  int      `json:"enrolment_tokens_withdrawn,omitempty"`
+	Logins  []string `json:"logins,omitempty"` // user names of the logins that went along
 }
 
 // removeIdentity removes an identity; its certificates are revoked, in the registry and at the CA.
@@ -36,7 +37,7 @@ func removeIdentity(s *Server, c *call) (any, error) {
 		return nil, err
 	}
 	return nil, s.change(c, identity.ObjectIdentity, "remove", func(tx *identity.Tx) (act, error) {
-		credentials := tx.IdentityCredentials(c.name)
+		credentials, logins := tx.IdentityCredentials(c.name), tx.IdentityLogins(c.name)
 		revoked, err := tx.RemoveIdentity(c.Context(), c.name, cascade)
 		if err != nil {
 			return act{}, err
@@ -46,7 +47,7 @@ func removeIdentity(s *Server, c *call) (any, error) {
 				return act{}, err
 			}
 		}
-		done := removal{Cascade: cascade}
+		done := removal{Cascade: cascade, Logins: logins}
 		for _, r := range revoked {
 			if err := s.revokeAtCA(c, tx, r.Serial, "cessationOfOperation", time.Now()); err != nil {
 				return act{}, err

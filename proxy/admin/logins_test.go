@@ -81,12 +81,15 @@ func TestLoginsFromAddToRemove(t *testing.T) {
 	_, err = h.client.Login(ctx, "..")
 	refused(t, err, 404, "")
 
+	if err := h.client.RemoveIdentity(ctx, "hr", true); err != nil {
+		t.Error(err)
+	}
 	changes, err := h.client.Changes(ctx, 0, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
 	text, _ := json.Marshal(changes)
-	for _, action := range []string{"login.add", "login.set", "login.close", "login.back", "login.observe", "login.remove"} {
+	for _, action := range []string{"login.add", "login.set", "login.close", "login.back", "login.observe", "login.remove", `"logins":["Jürgen","P1","a/b?c#d %2F","jane.doe@example.com"]`} {
 		if !bytes.Contains(text, []byte(action)) {
 			t.Errorf("no record of %s", action)
 		}

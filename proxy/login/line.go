@@ -18,7 +18,7 @@ type line struct {
 }
 
 const (
-	linePlaces   = 2048 // that may wait on one node
+	linePlaces   = 1024 // that may wait on one node
 	sourcePlaces = 4
 	placeFor     = 30 * time.Second // that a place is held for who gave up
 	placesKept   = 1 << 15

@@ -148,7 +148,8 @@ func TestAPasswordThatIsOutOfDateIsNoGuess(t *testing.T) {
 	})
 }
 
-// TestNobodyIsLockedOut has 10,000 sources guess at one user name without a pause, each with as many requests as it can.
+// TestNobodyIsLockedOut has a thousand sources guess at one user name without a pause, each as fast as it is answered. With ten thousand the last figure, which grows
+// with them, is two minutes.
 func TestNobodyIsLockedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newSlow("right")
@@ -159,7 +160,7 @@ func TestNobodyIsLockedOut(t *testing.T) {
 		}
 		done := make(chan struct{})
 		var guessers sync.WaitGroup
-		for n := range 10_000 {
+		for n := range 1_000 {
 			guessers.Go(func() {
 				for i := 0; ; i++ {
 					select {
@@ -198,7 +199,7 @@ func TestNobodyIsLockedOut(t *testing.T) {
 		for attempt(v, 20_001, "u", "changed", fresh) != login.Right {
 			time.Sleep(time.Second)
 		}
-		if took := time.Since(start); took > 3*time.Minute {
+		if took := time.Since(start); took > 20*time.Second {
 			t.Errorf("a new password from a new source took %v", took)
 		} else {
 			t.Logf("a new password from a new source took %v", took)
