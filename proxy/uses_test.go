@@ -24,14 +24,28 @@ type mapped struct {
 
 func newMapped(t *testing.T) *mapped {
 	t.Helper()
-	db, err := database.Open(t.Context(), databasetest.SQLite(t))
-	must(t, err)
-	t.Cleanup(func() { db.Close() })
-	must(t, database.Migrate(t.Context(), db, "usage", usage.Migrations()))
-	r, err := usage.Open(t.Context(), usage.Options{DB: db.DB, Sealer: new(pkitest.Sealer)})
-	must(t, err)
+	db := usageDatabase(t)
+	r := openRecorder(t, db)
 	return &mapped{newBridge(t, func(c *proxy.Config) { c.Usage = r }), r, db}
 }
+
+func usageDatabase(tb testing.TB) *database.DB {
+	tb.Helper()
+	db, err := database.Open(tb.Context(), databasetest.SQLite(tb))
+	must(tb, err)
+	tb.Cleanup(func() { db.Close() })
+	must(tb, database.Migrate(tb.Context(), db, "usage", usage.Migrations()))
+	return db
+}
+
+func openRecorder(tb testing.TB, db *database.DB) *usage.Recorder {
+	tb.Helper()
+	r, err := usage.Open(tb.Context(), usage.Options{DB: db.DB, Sealer: new(pkitest.Sealer)})
+	must(tb, err)
+	return r
+}
+
+func newUsage(tb testing.TB) *usage.Recorder { return openRecorder(tb, usageDatabase(tb)) }
 
 func (m *mapped) callers() []usage.Caller {
 	m.tb.Helper()

@@ -51,8 +51,26 @@ func listCallers(s *Server, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.knownSubject(f, len(callers)); err != nil {
+		return nil, err
+	}
 	sortByID(callers)
 	return page(c, callers, func(u usage.Caller) string { return u.ID.String() })
+}
+
+// knownSubject refuses a slip of the pen: a login or identity that neither the registry nor the history has.
+func (s *Server) knownSubject(f usage.Filter, callers int) error {
+	snapshot, known := s.Registry.Snapshot(), true
+	switch f.Kind {
+	case usage.Login:
+		_, known = snapshot.Login(f.Subject)
+	case usage.Identity:
+		_, known = snapshot.Identity(f.Subject)
+	}
+	if known || callers > 0 {
+		return nil
+	}
+	return absent(string(f.Kind), f.Subject)
 }
 
 // callerID reads the id in the path.

@@ -230,6 +230,11 @@ func TestThePageIsForBrowsersAndRunsNothing(t *testing.T) {
 		!strings.Contains(policy, "frame-ancestors 'none'") || strings.Contains(string(page), "<script") || !strings.Contains(string(page), "&lt;script") {
 		t.Errorf("got %d, %v, %s", resp.StatusCode, resp.Header, page)
 	}
+	for _, query := range []string{"?login=P9", "?identity=nobody", "?login=P1&identity=shared", "?since=today"} {
+		if status, _ := h.send("GET", "/v1/callers"+query, ""); status < 400 || status >= 500 {
+			t.Errorf("%s: %d", query, status)
+		}
+	}
 	for _, query := range []string{"login=P9", "silent=x", "silent=-1h", "who=P1"} {
 		if status, _ := h.send("GET", "/v1/migration?"+query, ""); status < 400 || status >= 500 {
 			t.Errorf("%s: %d", query, status)
