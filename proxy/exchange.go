@@ -137,7 +137,6 @@ func (x *exchange) begin() {
 	x.committed, x.passing, x.done, x.upgrade = false, false, time.Time{}, ""
 	x.retry, x.quota, x.counted, x.grant, x.bandwidth, x.gate = time.Second, nil, false, grant{}, 0, nil
 	x.guard, x.session, x.mpl.left = nil, nil, 0
-	x.basic = basic{}
 	x.now = time.Now()
 	id := record.AppendRequestIDAt(x.id[:0], x.now)
 	x.access = record.Access{
@@ -176,8 +175,11 @@ func (x *exchange) end(whole *bool) {
 func (x *exchange) forget() {
 	x.server, x.conn, x.limits, x.caller, x.req, x.held = nil, nil, nil, nil, nil, nil
 	x.quota, x.guard, x.session = nil, nil, nil
-	x.access, x.ask, x.basic = record.Access{}, Request{}, basic{}
-	x.bound.Store(nil)
+	x.access, x.ask = record.Access{}, Request{}
+	if x.basic.claimed {
+		x.basic = basic{}
+		x.bound.Store(nil)
+	}
 	x.decision = Decision{path: rawPath{decoded: x.decision.path.decoded[:0], folded: x.decision.path.folded[:0]}}
 	x.upload.begin(nil)
 	x.ended.Store(nil)

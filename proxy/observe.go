@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,7 +27,9 @@ type observation struct {
 	would *token.Source
 }
 
+// newObservation keeps nothing of the request's buffer: a fetch of a CSRF token outlives it.
 func newObservation(value string, key login.Digest) *observation {
+	value = strings.Clone(value)
 	return &observation{value: value, key: key, token: token.Token{Value: token.NewSecret(value), ID: 1}}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -138,6 +139,15 @@ func (p *program) loginHash(cmd *cobra.Command, file, user string) (string, erro
 	password, err := p.password(cmd, "--password-file", file, "password of "+printable(user)+": ")
 	if err != nil {
 		return "", err
+	}
+	if file == "" {
+		again, err := p.ask("the same again: ")
+		if err != nil {
+			return "", err
+		}
+		if again != password {
+			return "", errors.New("reading the password: it was not the same twice")
+		}
 	}
 	hash, err := identity.HashPassword(password)
 	if err != nil {

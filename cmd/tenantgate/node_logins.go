@@ -32,6 +32,7 @@ type loginKeeper struct {
 	node  *node
 	actor string
 	queue chan rehashing
+	lost  bool // the last step could not be recorded
 	stop  context.CancelFunc
 	ended chan struct{}
 }
@@ -96,8 +97,11 @@ func (k *loginKeeper) recordStages(ctx context.Context) {
 	now := time.Now()
 	for _, l := range k.node.registry.Snapshot().Logins() {
 		if l.StageDue(now, stageSlack) {
-			if err := k.recordStage(ctx, l.User); err != nil && ctx.Err() == nil {
-				k.node.log.Error("recording a stage: it is in force all the same", "login", l.User, "error", err)
+			err := k.recordStage(ctx, l.User)
+			if err != nil && !k.lost && ctx.Err() == nil {
+				k.node.log.Error("recording a stage: it is in force all the same, and is recorded when that is possible", "login", l.User, "error", err)
+			}
+			if k.lost = err != nil; k.lost {
 				return // the database, most likely
 			}
 		}

@@ -62,6 +62,7 @@ func printStatus(w io.Writer, s *admin.Status) {
 		field{"identities", n(s.Counts.Identities)},
 		field{"credentials", n(s.Counts.Credentials)},
 		field{"certificates", n(s.Counts.Certificates)},
+		field{"logins", n(s.Counts.Logins)},
 	)
 	fmt.Fprintln(w)
 	rows := make([][]string, 0, len(s.Checks))
