@@ -68,10 +68,11 @@ func (x *exchange) foresee() {
 		if holds(m.source) {
 			break
 		}
+		warming := x.server.logins.warming // the exchange may serve somebody else before the token is there
 		select {
-		case x.server.logins.warming <- struct{}{}:
+		case warming <- struct{}{}:
 			go func() {
-				defer func() { <-x.server.logins.warming }()
+				defer func() { <-warming }()
 				ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 				defer cancel()
 				_, _ = m.source.Token(ctx) // its state says what came of it
