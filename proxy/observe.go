@@ -65,21 +65,24 @@ func (x *exchange) foresee() {
 		}
 		d.Would, d.WouldCause = record.Internal, "the token is still being fetched"
 		x.basic.observed.would = m.source
-		if holds(m.source) {
-			break
+		if !holds(m.source) {
+			x.server.logins.fetch(m.source)
 		}
-		warming := x.server.logins.warming // the exchange may serve somebody else before the token is there
-		select {
-		case warming <- struct{}{}:
-			go func() {
-				defer func() { <-warming }()
-				ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-				defer cancel()
-				_, _ = m.source.Token(ctx) // its state says what came of it
-			}()
-		default: // many are on their way
-		}
-		break
+		return
+	}
+}
+
+// fetch has a token fetched in the background, if not too many are. It outlives the exchange that asks for it.
+func (g *logins) fetch(source *token.Source) {
+	select {
+	case g.warming <- struct{}{}:
+		go func() {
+			defer func() { <-g.warming }()
+			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			defer cancel()
+			_, _ = source.Token(ctx) // its state says what came of it
+		}()
+	default:
 	}
 }
 
