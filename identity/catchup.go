@@ -86,6 +86,14 @@ func (r *Registry) apply(ctx context.Context, tx *sql.Tx, d *draft, after int64)
 		d.putLogin(login)
 		delete(touched, changeKey{ObjectLogin, login.User})
 	}
+	moves, err := l.moves(ctx, tx, "$1", after)
+	if err != nil {
+		return err
+	}
+	for _, m := range moves {
+		d.putMove(m)
+		delete(touched, changeKey{ObjectMove, m.key()})
+	}
 	if touched[changeKey{ObjectLoginPolicy, loginPolicyName}] {
 		p, err := l.loginPolicy(ctx, tx)
 		if err != nil {
@@ -115,6 +123,8 @@ func (d *draft) dropAll(gone map[changeKey]bool) {
 			d.dropCredential(k.name)
 		case ObjectLogin:
 			d.dropLogin(k.name)
+		case ObjectMove:
+			d.dropMove(k.name)
 		case ObjectIdentity:
 			d.dropIdentity(k.name)
 		case ObjectAuthority:
@@ -159,6 +169,7 @@ func (c *Changed) keys() []changeKey {
 	add(ObjectIdentity, c.Identities)
 	add(ObjectCredential, c.Credentials)
 	add(ObjectLogin, c.Logins)
+	add(ObjectMove, c.Moves)
 	if c.LoginPolicy {
 		add(ObjectLoginPolicy, []string{loginPolicyName})
 	}
@@ -184,6 +195,7 @@ func (c Changed) with(o Changed) Changed {
 		Certificates: append(c.Certificates, o.Certificates...),
 		Policy:       c.Policy || o.Policy,
 		Logins:       append(c.Logins, o.Logins...),
+		Moves:        append(c.Moves, o.Moves...),
 		LoginPolicy:  c.LoginPolicy || o.LoginPolicy,
 	}
 }

@@ -20,6 +20,8 @@ type Changed struct {
 	Policy bool
 	// Logins are user names. Those of a changed identity are not among them.
 	Logins []string
+	// Moves are callers and user names, with a ':' between.
+	Moves []string
 	// LoginPolicy says that what holds for all logins changed.
 	LoginPolicy bool
 }
@@ -37,6 +39,7 @@ type draft struct {
 	policy      Policy
 	logins      *shardsDraft[*Binding]
 	loginPolicy *LoginPolicy
+	moves       map[string][]*Move // by user name; shared with the base until dropMove
 	changed     Changed
 }
 
@@ -44,7 +47,7 @@ func newDraft(base *Snapshot) *draft {
 	return &draft{
 		bindings: base.bindings.edit(), holders: base.holders.edit(), identities: base.identities,
 		credentials: base.credentials.edit(), tenants: base.tenants, routes: base.routes, table: base.table, policy: base.policy,
-		logins: base.logins.edit(), loginPolicy: base.loginPolicy, authorities: base.authorities,
+		logins: base.logins.edit(), loginPolicy: base.loginPolicy, moves: base.moves, authorities: base.authorities,
 	}
 }
 
@@ -57,7 +60,7 @@ func (d *draft) snapshot(revision int64) *Snapshot {
 	return &Snapshot{
 		revision: revision, bindings: d.bindings.freeze(), holders: d.holders.freeze(), identities: d.identities,
 		credentials: d.credentials.freeze(), tenants: d.tenants, routes: d.routes, table: table, policy: d.policy,
-		logins: d.logins.freeze(), loginPolicy: d.loginPolicy, authorities: d.authorities,
+		logins: d.logins.freeze(), loginPolicy: d.loginPolicy, moves: d.moves, authorities: d.authorities,
 	}
 }
 

@@ -32,6 +32,7 @@ const (
 	ObjectCertificate = "certificate"
 	ObjectPolicy      = "policy"
 	ObjectLogin       = "login"
+	ObjectMove        = "move"
 	ObjectLoginPolicy = "login_policy"
 	ObjectAuthority   = "authority"
 )

@@ -119,6 +119,13 @@ func (r *Registry) loadRest(ctx context.Context, tx *sql.Tx, empty *Snapshot) (*
 	for _, login := range logins {
 		d.putLogin(login)
 	}
+	moves, err := l.moves(ctx, tx, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range moves {
+		d.putMove(m)
+	}
 	if d.loginPolicy, err = l.loginPolicy(ctx, tx); err != nil {
 		return nil, err
 	}

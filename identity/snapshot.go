@@ -22,7 +22,8 @@ type Snapshot struct {
 	policy      Policy
 	logins      shards[*Binding]
 	loginPolicy *LoginPolicy
-	authorities *Authorities // nil when there are none
+	authorities *Authorities       // nil when there are none
+	moves       map[string][]*Move // by user name
 
 	sortedOnce sync.Once
 	sorted     []*Identity // by name; made when first asked for
@@ -40,6 +41,7 @@ func emptySnapshot() *Snapshot {
 		policy:      DefaultPolicy(),
 		logins:      newShards[*Binding](),
 		loginPolicy: new(DefaultLoginPolicy()),
+		moves:       map[string][]*Move{},
 	}
 }
 

@@ -56,6 +56,7 @@ func TestRegistry(t *testing.T) {
 			{"a stage can be taken back", testLoginBack},
 			{"removing an identity removes its logins only when asked", testLoginsOfRemovedIdentity},
 			{"the last use of logins survives", testLoginUses},
+			{"a caller is moved once, seen once and moved back", testMoves},
 		} {
 			t.Run(tc.name, func(t *testing.T) { tc.test(t, openDatabase(t, create(t))) })
 		}
@@ -78,6 +79,9 @@ func dump(s *identity.Snapshot) string {
 		line(l)
 		bound, ok := s.Login(l.User)
 		fmt.Fprintf(&b, "  %v %v %v recorded %s hash %q\n", ok, bound.Identity, bound.Login == l, l.StageRecorded, l.Password.Reveal())
+	}
+	for _, m := range s.AllMoves() {
+		line(m)
 	}
 	for _, t := range s.Tenants() {
 		line(t)
@@ -615,7 +619,7 @@ func testFollowers(t *testing.T, db *database.DB) {
 	writers := []*identity.Registry{openRegistry(t, db, sealer), openRegistry(t, db, sealer)}
 	follower := openRegistry(t, db, sealer)
 	random := rand.New(rand.NewPCG(1, 2))
-	for step := range 200 {
+	for step := range 240 {
 		w := writers[random.IntN(2)]
 		if err := w.Change(t.Context(), func(tx *identity.Tx) error { return randomChange(t.Context(), tx, random) }); err != nil {
 			t.Fatalf("step %d: %v", step, err)
@@ -644,7 +648,7 @@ func randomChange(ctx context.Context, tx *identity.Tx, random *rand.Rand) error
 	var err error
 	for range 1 + random.IntN(3) {
 		name, where := pick("id", 5), pick("t", 3)
-		switch random.IntN(16) {
+		switch random.IntN(19) {
 		case 0:
 			_, err = tx.AddTenant(ctx, tenant(where))
 		case 1:
@@ -675,6 +679,12 @@ func randomChange(ctx context.Context, tx *identity.Tx, random *rand.Rand) error
 			_, err = tx.SetLogin(ctx, login(pick("P", 6), name))
 		case 14:
 			err = tx.RemoveLogin(ctx, pick("P", 6))
+		case 16:
+			_, err = tx.AddMove(ctx, move(pick("P", 6), pick("c", 3), name))
+		case 17:
+			_, err = tx.RemoveMove(ctx, pick("P", 6), pick("c", 3))
+		case 18:
+			_, _, err = tx.SeeMove(ctx, pick("P", 6), pick("c", 3), "10.1.2.3", time.Now())
 		case 15:
 			_, err = tx.SetLoginPolicy(ctx, identity.LoginPolicy{MaxSunset: identity.Duration(48 * time.Hour), Realm: pick("realm", 9)})
 		}

@@ -206,6 +206,9 @@ func (tx *Tx) RemoveLogin(ctx context.Context, user string) error {
 	if err != nil {
 		return err
 	}
+	if err := tx.removeMoves(ctx, l.User); err != nil {
+		return err
+	}
 	if err := tx.exec(ctx, "removing a login", deleteLogin, l.User); err != nil {
 		return err
 	}

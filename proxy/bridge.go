@@ -174,7 +174,7 @@ var verified = [...]string{login.Wrong: "wrong", login.Right: "right", login.Thr
 func (x *exchange) claim(b *identity.Binding) {
 	x.access.Login = b.Login.User
 	x.basic.claimed = true
-	x.basic.claim = Claim{User: b.Login.User, Version: b.Login.Version, Source: x.conn.address}
+	x.basic.claim = Claim{User: b.Login.User, Version: b.Login.Version, Source: x.conn.address, Fingerprint: x.conn.raw.hello}
 }
 
 // turnAway refuses before anything was decided.

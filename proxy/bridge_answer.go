@@ -73,9 +73,13 @@ func (x *exchange) notice(outcome record.Outcome) record.Notice {
 	}
 	n := record.Notice{Contact: cmp.Or(policy.Contact, snap.LoginOwner(l)), Guide: policy.Guide}
 	var b strings.Builder
-	if outcome == record.LoginClosed {
+	switch {
+	case x.decision.LockedOut:
+		b.WriteString("This caller has a client certificate and has called with it: the login has ended for it, and not for others. If the password has to work once more, " +
+			n.Contact + " can lift that. ")
+	case outcome == record.LoginClosed:
 		b.WriteString("This login has ended. ")
-	} else {
+	default:
 		n.Until = x.decision.Until
 		x.retry = n.Until.Sub(x.access.Time)
 		b.WriteString("This login is refused until " + n.Until.UTC().Format(time.RFC3339) + ", as announced, because it ends for good on " +

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tenantgate/tenantgate/proxy/usage"
 )
 
 // conn is one connection of a caller.
@@ -25,6 +27,7 @@ type conn struct {
 	h1       atomic.Pointer[h1]     // HTTP/1.1 only
 	h2       atomic.Pointer[frames] // HTTP/2 only
 	quota    atomic.Pointer[quota]  // the one that was used last
+	uses     usage.Memo             // where its requests were counted last
 	draining bool                   // of drainH1
 	half     time.Time              // of noticeGone: when the caller was first seen to have closed its sending half
 

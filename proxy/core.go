@@ -44,12 +44,13 @@ type Decision struct {
 	Outcome record.Outcome // record.Served: go on
 	Cause   string         // for the record, never for the caller
 
-	Named   string            // whom the certificate is bound to, also when it is not accepted; for the record
-	Binding *identity.Binding // nil unless the certificate or login is accepted
-	Login   *identity.Login   // nil unless a login stands for the caller, accepted or not
-	Stage   identity.Stage    // of Login, when it was decided
-	Until   time.Time         // for login_brownout: when the window ends
-	Changed bool              // the login is not what the claim was made of: look at it again
+	Named     string            // whom the certificate is bound to, also when it is not accepted; for the record
+	Binding   *identity.Binding // nil unless the certificate or login is accepted
+	Login     *identity.Login   // nil unless a login stands for the caller, accepted or not
+	Stage     identity.Stage    // of Login, when it was decided
+	Until     time.Time         // for login_brownout: when the window ends
+	LockedOut bool              // for login_closed: the login is open, but not to this caller, who has a certificate
+	Changed   bool              // the login is not what the claim was made of: look at it again
 
 	// Of a login in stage observe: what would have become of the request with its identity, as far as the core knows. Served: nothing stands against it.
 	Would      record.Outcome
@@ -75,6 +76,9 @@ func (c *Core) Decide(r *Request, d *Decision) {
 	snap := c.Registry.Snapshot()
 	c.identify(snap, r, d)
 	if d.Outcome != record.Served {
+		if d.Outcome == record.LoginClosed || d.Outcome == record.LoginBrownout {
+			c.nameRoute(snap, r, d)
+		}
 		return
 	}
 	query := c.parse(r, d)

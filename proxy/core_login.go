@@ -6,14 +6,17 @@ import (
 
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/proxy/record"
+	"github.com/tenantgate/tenantgate/proxy/usage"
+	"github.com/tenantgate/tenantgate/proxy/wire"
 )
 
 // Claim is a login that was sent with a request. It is good for one version of the login.
 type Claim struct {
-	User     string     // in normal form
-	Version  int64      // of the login that the password was seen to fit
-	Source   netip.Addr // where the request comes from
-	Observed bool       // the password was not looked at: the login must be in stage observe
+	User        string     // in normal form
+	Version     int64      // of the login that the password was seen to fit
+	Source      netip.Addr // where the request comes from
+	Fingerprint string     // of the connection's client hello, as the usage history has it
+	Observed    bool       // the password was not looked at: the login must be in stage observe
 }
 
 // identifyLogin: does the login stand for somebody, here and now? Its password was verified before.
@@ -41,8 +44,30 @@ func (c *Core) identifyLogin(snap *identity.Snapshot, r *Request, d *Decision) {
 		d.deny(outcome, cause)
 		return
 	}
+	if lockedOut(snap, b.Login.User, r, now) {
+		d.LockedOut = true
+		d.deny(record.LoginClosed, "caller was moved to a certificate, and the login is closed to it")
+		return
+	}
 	d.Binding, d.Would = b, record.Served
 	checkPolicy(b.Identity, r.Claim.Source, now, d)
+}
+
+// lockedOut says whether the login is closed to this caller, because it was moved to a certificate and seen with it. A login without moves costs one look at a map.
+func lockedOut(snap *identity.Snapshot, user string, r *Request, now time.Time) bool {
+	moves := snap.Moves(user)
+	return len(moves) > 0 && identity.LockedOut(moves, now, usage.SourceOf(r.Claim.Source), r.Claim.Fingerprint, usage.NormalAgent(r.Fields.Get("User-Agent")))
+}
+
+// nameRoute finds which route a caller is refused that has the right password: whoever moves it has to know. It decides nothing.
+func (c *Core) nameRoute(snap *identity.Snapshot, r *Request, d *Decision) {
+	path, _, _ := splitTarget(r.Target)
+	if !wire.ValidAuthority(r.Host) || d.path.parse(path) != "" {
+		return
+	}
+	if entry, result := snap.MatchPath(normalHost(hostOnly(r.Host)), d.path.decoded, d.path.folded, r.Method); result == identity.Matched {
+		d.Route = entry
+	}
 }
 
 // admits says whether a login is accepted at an instant from a source, its password and what is asked for apart.

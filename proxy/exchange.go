@@ -170,6 +170,7 @@ func (x *exchange) end(whole *bool) {
 	}
 	x.access.Duration = x.done.Sub(x.access.Time)
 	x.server.cfg.Log.Append(&x.access)
+	x.noteUse()
 	x.server.inFlight.Add(-1) // Shutdown may end the log now
 	*whole = x.access.Outcome == record.Served || x.committed && !x.passing
 }

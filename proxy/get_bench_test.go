@@ -19,10 +19,15 @@ func BenchmarkGet(b *testing.B) {
 	for _, bench := range []struct{ name, fields string }{
 		{"bare", "Accept: */*\r\n"},
 		{"two credentials", "Accept: */*\r\n"},
+		{"counted", "Accept: */*\r\nUser-Agent: curl/8.5.0\r\n"},
 		{"integration", "Accept: application/json\r\nAccept-Encoding: gzip\r\nUser-Agent: SAP-CPI\r\nX-Correlation-ID: 0b9f8a52\r\nSAP-PASSPORT: 2A54482A0300E60000\r\n"},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
-			g := newGate(b, proxy.Limits{})
+			g := newGate(b, proxy.Limits{}, func(c *proxy.Config) {
+				if bench.name == "counted" {
+					c.Usage = newUsage(b)
+				}
+			})
 			addBareTenant(g)
 			if bench.name == "two credentials" {
 				addBareCredential(g)

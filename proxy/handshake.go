@@ -184,6 +184,8 @@ func (s *Server) listenerTLS(bridge bool) (*listenerTLS, error) {
 	next.config = &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		GetCertificate: s.cfg.GetCertificate,
+		// Unlike GetCertificate, it is asked on resumed handshakes, too.
+		GetConfigForClient: s.noteHello,
 		// Small first records help browsers to render early; here they would be one system call for each 1.4 kB.
 		DynamicRecordSizingDisabled: true,
 		NextProtos:                  []string{"h2", "http/1.1"},

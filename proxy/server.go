@@ -20,6 +20,7 @@ import (
 	"github.com/tenantgate/tenantgate/pki/external"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
+	"github.com/tenantgate/tenantgate/proxy/usage"
 )
 
 // Config is what a [Server] needs. All fields without a stated zero value are required.
@@ -41,6 +42,8 @@ type Config struct {
 	Log *record.Log
 	// Metrics counts connections and handshakes; nil counts nothing. (Requests are counted by Log.)
 	Metrics *record.Metrics
+	// Usage counts who uses what, for as long as it is open; nil counts nothing.
+	Usage *usage.Recorder
 	// Logger takes what operators of the process should see; nil discards it.
 	Logger *slog.Logger
 	// Limits bounds what a caller may cost; zero fields have the defaults of [DefaultLimits].

@@ -16,6 +16,7 @@ type socket struct {
 	mode   readMode        // of the goroutine that reads
 	shake  *shaking        // of readShake
 	reader rawReader
+	hello  string // fingerprint of the client hello, once it has come
 	first  []byte // received by await and not read yet
 	buf    [firstOctets]byte
 

@@ -34,7 +34,7 @@ func newAdminService(n *node) *adminService {
 				Registry: n.registry, CA: n.ca, DB: n.db.DB, Actor: actor, Enrolment: n.enrolmentURL, ACME: n.acmeDirectory,
 				Ready: a.checks, Metrics: metrics, Logger: n.log, Tokens: n.tokens, TokenEndpoint: n.tokens.Endpoint, Way: n.way, CredentialUses: n.credentialUses,
 				Expiry: n.ends, Notifications: n.notify.queue, Notifier: n.notify.sender,
-				Backup: n.backup, External: n.external, Lists: n.lists, Explain: n.explain,
+				Backup: n.backup, External: n.external, Lists: n.lists, Explain: n.explain, Sealer: n.sealer, FlushUsage: n.flushUsage,
 			},
 			ReadHeaderTimeout: 10 * time.Second,
 			ReadTimeout:       30 * time.Second,

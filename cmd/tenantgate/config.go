@@ -40,6 +40,7 @@ type Config struct {
 	Record  RecordConfig  `yaml:"record"`
 	Log     LogConfig     `yaml:"log"`
 	Tokens  TokensConfig  `yaml:"tokens"`
+	Usage   UsageConfig   `yaml:"usage"`
 	Limits  LimitsConfig  `yaml:"limits"`
 
 	Enrolment EnrolmentConfig `yaml:"enrolment"`
@@ -255,6 +256,16 @@ type TokensConfig struct {
 	MaxAge Duration `yaml:"max_age"`
 }
 
+// UsageConfig is about the history of who uses which login and which identity: the map by which shared passwords are retired. It holds addresses; they are kept
+// as pseudonyms after tenantgate usage pseudonymise.
+type UsageConfig struct {
+	// Retention is how long it is kept, a caller from when it was last seen. 0 keeps none: nothing is counted, and what there is is let alone. [restart]
+	Retention Duration `yaml:"retention"`
+
+	// Callers bounds how many callers of one login or identity are kept apart; the rest is counted as one, "other". [restart]
+	Callers int `yaml:"callers"`
+}
+
 // LimitsConfig bounds what a caller may cost. Connections that are open during a reload keep theirs.
 type LimitsConfig struct {
 	// HandshakeTimeout is the time a TLS handshake may take.
@@ -365,6 +376,7 @@ func defaultConfig() Config {
 		Tokens:    TokensConfig{Persist: true, Rate: 50, InFlight: 50, MaxAge: Duration(2 * time.Hour)},
 		Limits:    limitsConfig(proxy.DefaultLimits(), 30*time.Second),
 		Notify:    NotifyConfig{Timeout: Duration(10 * time.Second)},
+		Usage:     UsageConfig{Retention: Duration(400 * 24 * time.Hour), Callers: 1000},
 	}
 }
 
@@ -429,6 +441,8 @@ func (c *Config) needRestart(next *Config) []string {
 		{"tokens.persist", c.Tokens.Persist != next.Tokens.Persist},
 		{"tokens.rate", c.Tokens.Rate != next.Tokens.Rate},
 		{"tokens.in_flight", c.Tokens.InFlight != next.Tokens.InFlight},
+		{"usage.retention", c.Usage.Retention != next.Usage.Retention},
+		{"usage.callers", c.Usage.Callers != next.Usage.Callers},
 		{"tokens.max_age", c.Tokens.MaxAge != next.Tokens.MaxAge},
 	} {
 		if k.changed {

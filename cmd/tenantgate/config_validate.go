@@ -40,6 +40,8 @@ func (c *Config) validate() error {
 		{"log.format", choiceProblem(c.Log.Format, "text", "json")},
 		{"tokens.rate", countProblem(c.Tokens.Rate, 100_000)},
 		{"tokens.in_flight", countProblem(c.Tokens.InFlight, 100_000)},
+		{"usage.retention", rangeOrZeroProblem(c.Usage.Retention, 24*60*minute, 3660*24*60*minute)},
+		{"usage.callers", countProblem(c.Usage.Callers, 100_000)},
 		{"tokens.max_age", rangeProblem(c.Tokens.MaxAge, minute, 7*24*60*minute)},
 		{"notify.url", notifyURLProblem(&c.Notify)},
 		{"notify.secret_file", notifySecretProblem(&c.Notify)},
@@ -264,6 +266,14 @@ func rangeProblem[T interface {
 		return v.String() + " is not between " + low.String() + " and " + high.String()
 	}
 	return ""
+}
+
+// rangeOrZeroProblem is rangeProblem for what may be 0.
+func rangeOrZeroProblem(v, low, high Duration) string {
+	if v == 0 {
+		return ""
+	}
+	return rangeProblem(v, low, high)
 }
 
 func countProblem(n, most int) string {

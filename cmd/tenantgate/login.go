@@ -38,7 +38,7 @@ whatever its stage says. Each step is a change record.`,
 	},
 		newLoginAddCommand(p), newLoginImportCommand(p), newLoginListCommand(p), newLoginShowCommand(p), newLoginSetCommand(p),
 		newLoginScheduleCommand(p), newLoginObserveCommand(p), newLoginBackCommand(p), newLoginCloseCommand(p), newLoginRemoveCommand(p),
-		newLoginPolicyCommand(p))
+		newLoginPolicyCommand(p), newLoginUsesCommand(p))
 }
 
 // loginAttributes are the flags of `login add` and `login set`.

@@ -24,6 +24,7 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/expiry"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
+	"github.com/tenantgate/tenantgate/proxy/usage"
 )
 
 // node is one running server: what `serve` and `demo` open, serve, reload and close. Its parts are opened
@@ -46,6 +47,7 @@ type node struct {
 	gatherer *prometheus.Registry
 	metrics  *record.Metrics
 	records  *record.Log
+	usage    *usage.Recorder // nil: nothing is counted
 	proxy    *proxy.Server
 	switches *switchRecorder
 	ownCerts chan struct{} // has one place, for whoever replaces certs
@@ -155,6 +157,9 @@ func (n *node) openDataPlane(ctx context.Context, cfg *Config) error {
 	if err != nil {
 		return hinted(err, "record.access is %s: does its directory exist, and may this user write there?", cfg.Record.Access)
 	}
+	if err := n.openUsage(ctx, cfg); err != nil {
+		return err
+	}
 	n.openTokens(ctx, cfg)
 	n.external = external.NewVerifier(n.trust.Load, n.ca.TrustDomain())
 	n.lists = &external.Keeper{Registry: n.registry, Logger: n.log}
@@ -170,6 +175,7 @@ func (n *node) openDataPlane(ctx context.Context, cfg *Config) error {
 		Challenge:      n.challenge,
 		Tokens:         n.tokens,
 		Log:            n.records,
+		Usage:          n.usage,
 		Metrics:        n.metrics,
 		Logger:         n.log,
 		Limits:         cfg.Limits.forProxy(),
@@ -218,6 +224,9 @@ func (n *node) close() error {
 			n.log.Warn("storing the last calls: those of the last minute are lost", "error", err)
 		}
 		cancel()
+	}
+	if n.usage != nil && n.db != nil {
+		errs = append(errs, n.usage.Close())
 	}
 	if n.records != nil {
 		errs = append(errs, n.records.Close())

@@ -20,10 +20,11 @@ type program struct {
 }
 
 const (
-	groupRun      = "run"
-	groupRegistry = "registry"
-	groupPKI      = "pki"
-	groupLook     = "look"
+	groupRun       = "run"
+	groupRegistry  = "registry"
+	groupMigration = "migration"
+	groupPKI       = "pki"
+	groupLook      = "look"
 )
 
 const rootLong = `tenantgate stands in front of SaaS tenants. A backend system shows a client certificate, tenantgate
@@ -92,6 +93,7 @@ func newRootCommand(p *program) *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Run a server:"},
 		&cobra.Group{ID: groupRegistry, Title: "Who may reach what:"},
+		&cobra.Group{ID: groupMigration, Title: "Off the shared passwords:"},
 		&cobra.Group{ID: groupPKI, Title: "Certificates:"},
 		&cobra.Group{ID: groupLook, Title: "Look at it:"},
 	)
@@ -104,6 +106,7 @@ func newRootCommand(p *program) *cobra.Command {
 	add(groupRun, newDemoCommand(p), newInitCommand(p), newServeCommand(p), newConfigCommand(p), newBackupCommand(p), newRestoreCommand(p))
 	add(groupRegistry, newTenantCommand(p), newRouteCommand(p), newIdentityCommand(p), newAuthorityCommand(p), newCredentialCommand(p), newLoginCommand(p),
 		newReviewCommand(p), newPolicyCommand(p))
+	add(groupMigration, newCallerCommand(p), newMigrationCommand(p), newUsageCommand(p), newNetworkCommand(p))
 	add(groupPKI, newCertCommand(p), newCACommand(p), newEnrollCommand(p), newRenewCommand(p), newACMECommand(p))
 	add(groupLook, newStatusCommand(p), newExplainCommand(p), newExpiryCommand(p), newNotifyCommand(p), newAuditCommand(p), newVersionCommand(p))
 	return root

@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 		"hook":       exit(runHook),
 		"sql":        exit(runSQL),
 		"documented": exit(runDocumented),
+		"gocaller":   exit(runGoCaller),
 	})
 }
 
@@ -88,6 +89,12 @@ func TestScripts(t *testing.T) {
 			"status":    scriptStatus,
 			"set-up":    scriptSetUp,
 			"guide":     scriptGuide(guides),
+
+			"fleet":      scriptFleet,
+			"fleet-id":   scriptFleetID,
+			"move-fleet": scriptMoveFleet,
+			"dates":      scriptDates,
+			"guide-part": scriptGuidePart(docs),
 
 			"until-stdout":  scriptUntilStdout,
 			"until-refused": scriptUntilRefused,

@@ -114,6 +114,7 @@ func (s *supervisor) run(ctx context.Context) error {
 	go s.node.publish.keep(followCtx)
 	go s.node.noteCalls(followCtx)
 	go s.node.notify.run(followCtx)
+	go s.node.countUses(followCtx)
 	for {
 		select {
 		case sig := <-s.signals:

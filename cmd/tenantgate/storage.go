@@ -11,6 +11,7 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/notify"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
+	"github.com/tenantgate/tenantgate/proxy/usage"
 )
 
 // owners are the packages that own tables. What is in this list is migrated, backed up and restored.
@@ -21,6 +22,7 @@ func owners() []database.Owner {
 		{Name: "record", Migrations: record.Migrations()},
 		{Name: "token", Migrations: token.Migrations()},
 		{Name: "notify", Migrations: notify.Migrations()},
+		{Name: "usage", Migrations: usage.Migrations()},
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/notify"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
+	"github.com/tenantgate/tenantgate/proxy/usage"
 )
 
 // Server is the admin API of one process, an [http.Handler]. Fields without a stated zero value are required, and none may be changed
@@ -67,6 +68,10 @@ type Server struct {
 	// Notifications is what the receiver is told, and Notifier delivers it; nil is that there are none.
 	Notifications *notify.Queue
 	Notifier      *notify.Sender
+	// Sealer seals the key of the pseudonyms that usage history may have in place of addresses.
+	Sealer usage.Sealer
+	// FlushUsage writes what this node has counted since its last batch, so that what is told of usage is as of now; nil does not.
+	FlushUsage func(context.Context) error
 	// Metrics serves /metrics; nil is 404.
 	Metrics http.Handler
 	// Logger is told of requests that were refused for their sender and of those that failed; nil discards it.
@@ -114,26 +119,30 @@ func (s *Server) change(c *call, object, verb string, fn func(tx *identity.Tx) (
 
 // changeAll is change for several acts of the same kind: all of them happen, each with a record of its own, or none.
 func (s *Server) changeAll(c *call, object, verb string, fn func(tx *identity.Tx) ([]act, error)) error {
-	ctx := c.Context()
-	return s.Registry.Change(ctx, func(tx *identity.Tx) error {
+	return s.Registry.Change(c.Context(), func(tx *identity.Tx) error {
 		acts, err := fn(tx)
 		if err != nil {
 			return err
 		}
 		for _, done := range acts {
-			detail, err := json.Marshal(done.detail)
-			if err != nil {
-				return err
-			}
-			_, err = record.AppendChange(ctx, tx.SQL(), record.Change{
-				Actor: c.actor, Action: object + "." + verb, Object: object, Name: done.name, Detail: detail,
-			})
-			if err != nil {
+			if err := c.record(tx, object, verb, done); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// record writes the record of an act.
+func (c *call) record(tx *identity.Tx, object, verb string, done act) error {
+	detail, err := json.Marshal(done.detail)
+	if err != nil {
+		return err
+	}
+	_, err = record.AppendChange(c.Context(), tx.SQL(), record.Change{
+		Actor: c.actor, Action: object + "." + verb, Object: object, Name: done.name, Detail: detail,
+	})
+	return err
 }
 
 func (s *Server) logger() *slog.Logger {

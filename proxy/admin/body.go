@@ -52,6 +52,18 @@ func (c *call) decode(v any) error {
 	return unmarshal(b, v)
 }
 
+// decodeIfAny is decode for a body that may be empty.
+func (c *call) decodeIfAny(v any) error {
+	b, err := c.read()
+	if err != nil || len(b) == 0 {
+		return err
+	}
+	if _, err := parseObject(b, reflect.TypeOf(v).Elem()); err != nil {
+		return err
+	}
+	return unmarshal(b, v)
+}
+
 // nothing takes the body of a request that has nothing to say: none at all, or {}.
 func (c *call) nothing() error {
 	b, err := c.read()

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -39,7 +40,30 @@ func addEnrolmentToken(s *Server, c *call) (any, error) {
 	if err := c.decode(&q); err != nil {
 		return nil, err
 	}
-	rules, err := q.rules(c.name)
+	made, err := s.prepareToken(c.name, q)
+	if err != nil {
+		return nil, err
+	}
+	var stored EnrolmentToken
+	err = s.change(c, objectToken, "add", func(tx *identity.Tx) (act, error) {
+		stored, err = made.store(c.Context(), s.CA, tx)
+		return act{stored.ID, stored}, err
+	})
+	c.header.Set("Location", "/v1/enrolment-tokens/"+stored.ID)
+	return made.answer(stored), err
+}
+
+// freshToken is a token that is not stored yet.
+type freshToken struct {
+	rules   pki.EnrolmentToken
+	token   *enrolment.Token
+	address string
+	root    [sha256.Size]byte
+}
+
+// prepareToken makes the text of a token for an identity.
+func (s *Server) prepareToken(name string, q EnrolmentTokenRequest) (*freshToken, error) {
+	rules, err := q.rules(name)
 	if err != nil {
 		return nil, err
 	}
@@ -52,26 +76,29 @@ func addEnrolmentToken(s *Server, c *call) (any, error) {
 			Hint: "set enrolment.listen in the server's configuration and restart it"}
 	}
 	root := sha256.Sum256(s.CA.SigningRoot().Raw)
-	token := enrolment.NewToken(address, root, c.name)
-	var stored EnrolmentToken
-	err = s.change(c, objectToken, "add", func(tx *identity.Tx) (act, error) {
-		holder, err := tx.Identity(c.name)
-		if err != nil {
-			return act{}, err
-		}
-		if holder.Disabled {
-			return act{}, &problem{Status: http.StatusConflict, Code: "disabled",
-				Detail: "identity \"" + c.name + "\" is disabled and gets no certificate", Hint: "enable the identity first"}
-		}
-		if err := tx.MayHaveCertificate(c.name, false); err != nil {
-			return act{}, err
-		}
-		kept, err := s.CA.AddEnrolmentToken(c.Context(), tx.SQL(), rules, token.Hash())
-		stored = tokenView(&kept, time.Now())
-		return act{kept.ID, stored}, err
-	})
-	c.header.Set("Location", "/v1/enrolment-tokens/"+stored.ID)
-	return NewEnrolmentToken{EnrolmentToken: stored, Token: token.Reveal(), URL: address, RootFingerprint: hex.EncodeToString(root[:])}, err
+	return &freshToken{rules, enrolment.NewToken(address, root, name), address, root}, nil
+}
+
+// store keeps the token's rules and the hash of its text.
+func (f *freshToken) store(ctx context.Context, ca *pki.CA, tx *identity.Tx) (EnrolmentToken, error) {
+	holder, err := tx.Identity(f.rules.Name)
+	if err != nil {
+		return EnrolmentToken{}, err
+	}
+	if holder.Disabled {
+		return EnrolmentToken{}, &problem{Status: http.StatusConflict, Code: "disabled",
+			Detail: "identity \"" + holder.Name + "\" is disabled and gets no certificate", Hint: "enable the identity first"}
+	}
+	if err := tx.MayHaveCertificate(holder.Name, false); err != nil {
+		return EnrolmentToken{}, err
+	}
+	kept, err := ca.AddEnrolmentToken(ctx, tx.SQL(), f.rules, f.token.Hash())
+	return tokenView(&kept, time.Now()), err
+}
+
+// answer is where the token's text is told.
+func (f *freshToken) answer(stored EnrolmentToken) NewEnrolmentToken {
+	return NewEnrolmentToken{EnrolmentToken: stored, Token: f.token.Reveal(), URL: f.address, RootFingerprint: hex.EncodeToString(f.root[:])}
 }
 
 // rules are what the token will be good for.

@@ -24,6 +24,7 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/admin"
 	"github.com/tenantgate/tenantgate/proxy/record"
 	"github.com/tenantgate/tenantgate/proxy/token"
+	"github.com/tenantgate/tenantgate/proxy/usage"
 )
 
 // house is a whole control plane: a database with all tables, registry, CA, and the API on a Unix socket and on a TLS listener.
@@ -78,6 +79,9 @@ func buildOn(t *testing.T, url string) *house {
 	if err := database.Migrate(t.Context(), db, "record", record.Migrations()); err != nil {
 		t.Fatal(err)
 	}
+	if err := database.Migrate(t.Context(), db, "usage", usage.Migrations()); err != nil {
+		t.Fatal(err)
+	}
 	sealer := new(pkitest.Sealer)
 	registry, err := identity.Open(t.Context(), db.DB, sealer)
 	if err != nil {
@@ -92,7 +96,7 @@ func buildOn(t *testing.T, url string) *house {
 
 func (h *house) server(actor func(*http.Request) (string, error)) *admin.Server {
 	return &admin.Server{
-		Tokens: &h.tokens, Way: way,
+		Tokens: &h.tokens, Way: way, Sealer: new(pkitest.Sealer),
 		Registry: h.registry, CA: h.pki.CA, DB: h.db, Actor: actor, Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 		CredentialUses: states,
 		Backup: func(ctx context.Context, actor string, q admin.BackupRequest) (func(io.Writer) error, error) {

@@ -13,8 +13,10 @@ import (
 	"github.com/tenantgate/tenantgate/proxy/admin"
 	"github.com/tenantgate/tenantgate/proxy/check"
 	"github.com/tenantgate/tenantgate/proxy/expiry"
+	"github.com/tenantgate/tenantgate/proxy/migration"
 	"github.com/tenantgate/tenantgate/proxy/notify"
 	"github.com/tenantgate/tenantgate/proxy/record"
+	"github.com/tenantgate/tenantgate/proxy/usage"
 )
 
 type openAPI struct {
@@ -104,6 +106,12 @@ func TestOpenAPIHasEveryMemberAndNoOther(t *testing.T) {
 		"Ending": expiry.Item{}, "Policy": identity.Policy{}, "Review": admin.Review{}, "ReviewRequest": admin.ReviewRequest{}, "Uses": admin.Uses{},
 		"CertificateUse": admin.CertificateUse{}, "RouteUse": admin.RouteUse{}, "Inactive": admin.Inactive{}, "Notification": notify.Queued{},
 		"NotificationSubject": notify.Subject{}, "Notify": admin.Notify{}, "Delivery": notify.Delivery{},
+		"Caller": usage.Caller{}, "CallerPart": usage.Part{}, "CallerRouteUse": usage.RouteUse{}, "DayUse": usage.DayUse{}, "CallerName": admin.CallerName{},
+		"CallerMerge": admin.CallerMerge{}, "MoveRequest": admin.MoveRequest{}, "UndoRequest": admin.UndoRequest{}, "Move": identity.Move{}, "Look": identity.Look{},
+		"MoveResult": admin.MoveResult{}, "Network": usage.Network{}, "NetworkList": admin.NetworkList{}, "UsageSettings": usage.Settings{},
+		"PseudonymiseRequest": admin.PseudonymiseRequest{}, "PseudonymiseResult": admin.PseudonymiseResult{}, "ForgetRequest": admin.ForgetRequest{},
+		"ForgetResult": admin.ForgetResult{}, "MigrationStatus": migration.Status{}, "MigrationLogin": migration.Login{}, "MigrationCaller": migration.Caller{},
+		"Broken": migration.Broken{}, "BurnDownPoint": migration.Point{}, "MigrationPlan": migration.Plan{}, "MigrationStep": migration.Step{},
 		"CredentialUse": admin.CredentialUse{}, "CredentialEnd": admin.CredentialEnd{},
 		"AuthoritySettings": identity.Authority{}, "Authority": admin.Authority{}, "AuthorityCertificate": admin.AuthorityCertificate{}, "Mapping": identity.Mapping{},
 		"Block": identity.Block{}, "AuthorityList": identity.RevocationList{}, "Fetch": identity.Fetch{}, "SeenCertificate": external.Seen{}, "BlockRequest": admin.BlockRequest{},

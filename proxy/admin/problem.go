@@ -10,6 +10,7 @@ import (
 	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/enrolment"
 	"github.com/tenantgate/tenantgate/proxy/token"
+	"github.com/tenantgate/tenantgate/proxy/usage"
 )
 
 // problem is the document of RFC 9457 that answers a request which was not done, with four members of our own.
@@ -62,6 +63,10 @@ func problemOf(err error) problem {
 	}
 	if e, ok := errors.AsType[*identity.Error](err); ok && statuses[e.Code] != 0 {
 		return problem{Status: statuses[e.Code], Code: string(e.Code), Field: e.Field, Detail: withoutHint(e), Hint: e.Hint}
+	}
+	if e, ok := errors.AsType[*usage.Error](err); ok {
+		status := map[string]int{"invalid": http.StatusUnprocessableEntity, "not_found": http.StatusNotFound, "conflict": http.StatusConflict}[e.Code]
+		return problem{Status: status, Code: e.Code, Field: e.Field, Detail: e.Message, Hint: e.Hint}
 	}
 	if e, ok := errors.AsType[*pki.RequestError](err); ok {
 		return *invalid(e.Field, "certificate request: "+e.Field+": "+e.Problem, e.Hint)

@@ -89,8 +89,12 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if out, ok := answer.(*stream); ok {
+	switch out := answer.(type) {
+	case *stream:
 		return s.serveStream(w, r, out)
+	case htmlPage:
+		out.write(w)
+		return nil
 	}
 	return writeJSON(w, e.status, "application/json", answer)
 }
