@@ -64,7 +64,7 @@ type delta struct {
 // idleBatches is how many batches without a request a cell outlives.
 const idleBatches = 60
 
-// Flush writes what has gathered, in one transaction, and takes over the settings that others have made. What cannot be written stays and is written by the
+// Flush writes what has gathered and takes over the settings that others have made. What cannot be written stays and is written by the
 // next one.
 func (r *Recorder) Flush(ctx context.Context) error {
 	if err := r.flush(ctx); err != nil {
@@ -80,11 +80,8 @@ func (r *Recorder) flush(ctx context.Context) error {
 	r.flushing.Lock()
 	defer r.flushing.Unlock()
 	deltas := r.gather()
-	f, err := r.write(ctx, deltas)
+	f, err := r.writeAll(ctx, deltas)
 	if err != nil {
-		for i := range deltas {
-			deltas[i].giveBack()
-		}
 		return fmt.Errorf("writing usage history: %w", err)
 	}
 	r.graves = r.graves[:0]
@@ -148,6 +145,26 @@ func (r *Recorder) bury(k cellKey, c *cell) {
 	r.cells.Delete(k)
 	r.active.Add(-1)
 	r.graves = append(r.graves, c)
+}
+
+// turnDeltas is how many deltas one transaction writes. Changes of the registry, a revocation among them, wait for it where the database has one writer.
+const turnDeltas = 250
+
+// writeAll writes deltas in short transactions and returns the settings that the last was written under. What could not be written is given back.
+func (r *Recorder) writeAll(ctx context.Context, deltas []delta) (*form, error) {
+	for {
+		now := deltas[:min(len(deltas), turnDeltas)]
+		f, err := r.write(ctx, now)
+		if err != nil {
+			for i := range deltas {
+				deltas[i].giveBack()
+			}
+			return nil, err
+		}
+		if deltas = deltas[len(now):]; len(deltas) == 0 {
+			return f, nil
+		}
+	}
 }
 
 // write writes deltas and returns the settings that they were written under.
