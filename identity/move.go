@@ -133,6 +133,20 @@ func (tx *Tx) Move(login, caller string) (Move, error) {
 		Hint: "migration status shows which callers were"}
 }
 
+// MovesTo returns the moves to an identity as the transaction sees them, by login and caller.
+func (tx *Tx) MovesTo(identity string) []Move {
+	var list []Move
+	for _, moves := range tx.draft.moves {
+		for _, m := range moves {
+			if m.Identity == identity {
+				list = append(list, *m)
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b Move) int { return cmp.Or(cmp.Compare(a.Login, b.Login), cmp.Compare(a.Caller, b.Caller)) })
+	return list
+}
+
 // AddMove stores a move and returns it as stored. The login and the identity must be there; a caller is moved once, and again only after RemoveMove.
 func (tx *Tx) AddMove(ctx context.Context, m Move) (Move, error) {
 	if err := m.Validate(); err != nil {

@@ -15,6 +15,33 @@ func move(user, caller, to string) identity.Move {
 		Looks: []identity.Look{{Source: "10.1.2.3", Fingerprint: "t13", Agent: "curl"}, {Source: "2001:db8::/64", Fingerprint: "t13", Agent: "curl"}}}
 }
 
+func testMovesOfRemovedIdentity(t *testing.T, db *database.DB) {
+	sealer := newSealer(t)
+	r := openRegistry(t, db, sealer)
+	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
+		_, e1 := tx.AddIdentity(ctx, identity.Identity{Name: "shared", Owner: "Team ERP"})
+		_, e2 := tx.AddIdentity(ctx, identity.Identity{Name: "erp", Owner: "Team ERP"})
+		_, e3 := tx.AddLogin(ctx, login("P1", "shared"))
+		_, e4 := tx.AddMove(ctx, move("P1", "c1", "erp"))
+		_, e5 := tx.AddMove(ctx, move("P1", "c2", "shared"))
+		return errors.Join(e1, e2, e3, e4, e5)
+	})
+	if e := refuse(t, r, identity.ErrInUse, func(ctx context.Context, tx *identity.Tx) error {
+		_, err := tx.RemoveIdentity(ctx, "erp", false)
+		return err
+	}); e.Hint == "" {
+		t.Errorf("got %v", e)
+	}
+	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
+		_, err := tx.RemoveIdentity(ctx, "erp", true)
+		return err
+	})
+	if left := r.Snapshot().AllMoves(); len(left) != 1 || left[0].Caller != "c2" {
+		t.Errorf("got moves %+v", left)
+	}
+	wantSame(t, db, sealer, r)
+}
+
 func testMoves(t *testing.T, db *database.DB) {
 	sealer := newSealer(t)
 	r := openRegistry(t, db, sealer)

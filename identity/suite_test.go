@@ -57,6 +57,7 @@ func TestRegistry(t *testing.T) {
 			{"removing an identity removes its logins only when asked", testLoginsOfRemovedIdentity},
 			{"the last use of logins survives", testLoginUses},
 			{"a caller is moved once, seen once and moved back", testMoves},
+			{"an identity to which callers were moved is not removed by a slip", testMovesOfRemovedIdentity},
 		} {
 			t.Run(tc.name, func(t *testing.T) { tc.test(t, openDatabase(t, create(t))) })
 		}

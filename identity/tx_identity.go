@@ -84,8 +84,8 @@ func (tx *Tx) switchIdentity(ctx context.Context, name string, disabled bool) (I
 	return tx.storeIdentity(ctx, i, updateIdentity)
 }
 
-// RemoveIdentity removes an identity. While it has a credential, a login or a mapping, or a certificate that is neither expired nor revoked, it is refused,
-// unless cascade says that credentials, logins and the mappings of authorities go too. Either way all its certificates are revoked; those that were not before are
+// RemoveIdentity removes an identity. While it has a credential, a login or a mapping, a caller that was moved to it, or a certificate that is neither expired nor
+// revoked, it is refused, unless cascade says that credentials, logins, moves and the mappings of authorities go too. Either way all its certificates are revoked; those that were not before are
 // returned, so that the caller can have their issuer revoke them in the same transaction.
 func (tx *Tx) RemoveIdentity(ctx context.Context, name string, cascade bool) ([]Certificate, error) {
 	if _, err := tx.Identity(name); err != nil {
@@ -100,6 +100,10 @@ func (tx *Tx) RemoveIdentity(ctx context.Context, name string, cascade bool) ([]
 		return nil, inUse(ObjectIdentity, name, "login "+quoted(h.logins[0].User), "remove its logins first, or have that done by asking for a cascade")
 	case len(h.credentials) > 0:
 		return nil, inUse(ObjectIdentity, name, "a credential for tenant "+quoted(h.credentials[0].Tenant), hint)
+	case len(tx.MovesTo(name)) > 0:
+		m := tx.MovesTo(name)[0]
+		return nil, inUse(ObjectIdentity, name, "the move of caller "+m.Caller+" of login "+quoted(m.Login), "take its moves back first (migration undo), or have that done by asking for a cascade: "+
+			"the login lets those callers in again")
 	case len(tx.Mappings(name)) > 0:
 		return nil, inUse(ObjectIdentity, name, "a mapping of authority "+quoted(tx.Mappings(name)[0]), "remove its mappings first (authority unmap), or have that done by asking for a cascade")
 	case slices.ContainsFunc(h.certificates, live):
@@ -112,6 +116,11 @@ func (tx *Tx) RemoveIdentity(ctx context.Context, name string, cascade bool) ([]
 	}
 	for _, l := range h.logins {
 		if err := tx.RemoveLogin(ctx, l.User); err != nil {
+			return nil, err
+		}
+	}
+	for _, m := range tx.MovesTo(name) {
+		if _, err := tx.RemoveMove(ctx, m.Login, m.Caller); err != nil {
 			return nil, err
 		}
 	}

@@ -117,9 +117,10 @@ func (x *exchange) authenticate() bool {
 // agree has a certificate and a login say the same: the certificate counts, and the login is not looked at. A login of another identity, or of nobody, is refused:
 // nobody can say who was meant.
 func (x *exchange) agree(snap *identity.Snapshot, b *identity.Binding) bool {
-	certificate, ok := snap.Binding(x.conn.peer.Fingerprint)
+	certificate, err := identify(snap, x.server.core.Trust(), x.conn.peer, x.access.Time)
 	switch {
-	case !ok || certificate.Certificate.Revoked():
+	case err != nil:
+		x.access.Login = ""
 		return true // the core refuses it
 	case b == nil:
 		x.access.Identity = certificate.Identity.Name

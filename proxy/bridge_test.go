@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -29,7 +30,13 @@ type bridge struct {
 
 func newBridge(tb testing.TB, with ...func(*proxy.Config)) *bridge {
 	tb.Helper()
-	b := &bridge{gate: newGate(tb, proxy.Limits{}, with...)}
+	return bridgeOf(tb, newGate(tb, proxy.Limits{}, with...))
+}
+
+// bridgeOf gives a gate such a listener.
+func bridgeOf(tb testing.TB, g *gate) *bridge {
+	tb.Helper()
+	b := &bridge{gate: g}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(tb, err)
 	b.addr = l.Addr().String()
@@ -517,6 +524,35 @@ func TestAnObservedLoginGoesToTheTenantAsItCame(t *testing.T) {
 	}
 	if served == 0 || denied != 1 {
 		t.Errorf("found %d served and %d denied", served, denied)
+	}
+}
+
+func TestAnObservedBodyOverTheIdentitysLimitIsNoted(t *testing.T) {
+	for _, proto := range protocols {
+		t.Run(proto, func(t *testing.T) {
+			b := newBridge(t)
+			b.addLogin(func(l *identity.Login) { l.Stage = identity.StageObserve })
+			b.limit("orders", func(i *identity.Identity) { i.MaxBody = 10 })
+			b.tenant.mu.Lock()
+			b.tenant.valid[right] = "the caller"
+			b.tenant.mu.Unlock()
+			c := b.stranger().speaking(proto)
+			eventually(t, "a token", func() bool {
+				a := c.get("/http/orders/1", "Authorization", right)
+				return b.record(a.header.Get("X-Request-Id"))["would"] == "served"
+			})
+			for name, body := range map[string]io.Reader{"sized": strings.NewReader(strings.Repeat("x", 11)), "chunked": io.MultiReader(strings.NewReader("xxxxxx"), strings.NewReader("xxxxxx"))} {
+				a := c.do("POST", "/http/orders/1", body, "Authorization", right)
+				r := b.record(a.header.Get("X-Request-Id"))
+				if a.status != 200 || r["would"] != "body_too_large" || r["would_cause"] != "body is over the identity's limit of 10 octets" {
+					t.Errorf("%s: got %+v, record %v", name, a, r)
+				}
+			}
+			a := c.do("POST", "/http/orders/1", strings.NewReader("0123456789"), "Authorization", right)
+			if r := b.record(a.header.Get("X-Request-Id")); a.status != 200 || r["would"] != "served" {
+				t.Errorf("at the limit: got %+v, record %v", a, r)
+			}
+		})
 	}
 }
 

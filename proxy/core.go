@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -166,6 +167,7 @@ func (d *Decision) bodyLimit() int64 {
 func checkBody(r *Request, d *Decision) {
 	limit := d.bodyLimit()
 	if limit < 0 || r.Length <= limit {
+		d.foreseeBody(r.Length)
 		return
 	}
 	whose := "route"
@@ -173,6 +175,13 @@ func checkBody(r *Request, d *Decision) {
 		whose = "identity"
 	}
 	d.deny(record.BodyTooLarge, fmt.Sprintf("body of %d octets is over the %s's limit of %d", r.Length, whose, limit))
+}
+
+// foreseeBody notes of a login in stage observe that a body is over what the identity may send.
+func (d *Decision) foreseeBody(octets int64) {
+	if own := d.Binding.Identity.MaxBody; d.Stage == identity.StageObserve && own > 0 && octets > own {
+		d.object(record.BodyTooLarge, "body is over the identity's limit of "+strconv.FormatInt(own, 10)+" octets")
+	}
 }
 
 // parse: what is asked for, in the one way that everybody reads it?

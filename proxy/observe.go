@@ -102,6 +102,7 @@ func (x *exchange) endLogin() {
 			d.Would, d.WouldCause = record.NoToken, state.LastError.Error()
 		}
 	}
+	d.foreseeBody(a.BytesIn) // of which the length was not known before
 	a.Would, a.WouldCause = d.Would, d.WouldCause
 	x.server.logins.findings.add(identity.Finding{User: d.Login.User, Route: a.Route, Would: would(d.Would), Cause: d.WouldCause, First: a.Time, Last: a.Time, Count: 1})
 }

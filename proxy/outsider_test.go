@@ -105,6 +105,25 @@ func TestNobodyOfAnotherCAComesInWithoutAMapping(t *testing.T) {
 	}
 }
 
+func TestALoginBesideACertificateOfAnotherCA(t *testing.T) {
+	g := withAuthorities(t, nil)
+	b := bridgeOf(t, g)
+	b.addLogin()
+	corp := pkitest.NewCompany(t, "Example Root", nil)
+	g.trusts("corp", corp)
+	g.maps("corp", identity.MapSubject, "CN=erp,O=Example,C=DE", "orders")
+	g.maps("corp", identity.MapSubject, "CN=wms,O=Example,C=DE", "stock")
+	own, other := b.on(g.caller(corp.Leaf("erp", nil))), b.on(g.caller(corp.Leaf("wms", nil)))
+	if a := own.get("/http/orders/1", "Authorization", right); a.status != 200 {
+		t.Errorf("its own login: got %+v", a)
+	}
+	if a := other.get("/http/stock/1"); a.status != 200 {
+		t.Errorf("without a login: got %+v", a)
+	}
+	b.wantOutcome(other.get("/http/stock/1", "Authorization", right), record.LoginConflict)
+	b.wantOutcome(other.get("/http/stock/1", "Authorization", basicAuth("nobody", "x")), record.LoginConflict)
+}
+
 func TestMappingsSayForWhomACertificateStands(t *testing.T) {
 	g := withAuthorities(t, nil)
 	root := pkitest.NewCompany(t, "Example Root", nil)

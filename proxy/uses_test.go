@@ -100,6 +100,22 @@ func TestWhoIsRecognisedIsCountedAndNobodyElse(t *testing.T) {
 	}
 }
 
+// A caller that was moved is told from its neighbours by its hello, also where the certificate that callers see comes by challenges.
+func TestACallerIsToldByItsHelloWhereChallengesAreAnswered(t *testing.T) {
+	db := usageDatabase(t)
+	r := openRecorder(t, db)
+	challenges, _ := answersChallenges(t)
+	m := &mapped{newBridge(t, challenges, func(c *proxy.Config) { c.Usage = r }), r, db}
+	m.addLogin()
+	m.stranger().get("/http/orders/1", "Authorization", right)
+	m.on(m.issue("orders")).get("/http/orders/1")
+	for _, c := range m.settled(2) {
+		if c.Fingerprint == "" {
+			t.Errorf("got no fingerprint of %+v", c)
+		}
+	}
+}
+
 func TestAForgottenCallerIsFoundWhereItIsRefused(t *testing.T) {
 	for _, stage := range []identity.Stage{identity.StageClosed, identity.StageBrownout} {
 		t.Run(string(stage), func(t *testing.T) {

@@ -279,14 +279,14 @@ func newIdentityRemoveCommand(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove NAME",
 		Short: "Remove an identity",
-		Long: `remove refuses an identity that still has valid certificates, credentials or logins, so that nothing is lost by
-a slip: revoke and remove those first, or give --cascade to do it all in one act. Disabling is the
-reversible way.`,
+		Long: `remove refuses an identity that still has valid certificates, credentials or logins, or to which callers of a
+login were moved, so that nothing is lost by a slip: revoke and remove those first, or give --cascade to do it
+all in one act. Callers that were moved to it may use their login again then. Disabling is the reversible way.`,
 		Example: `  tenantgate identity remove erp
   tenantgate identity remove erp --cascade`,
 		Args: exactArgs("NAME"),
 	}
-	cascade := cmd.Flags().Bool("cascade", false, "revoke its certificates and remove its credentials and logins too")
+	cascade := cmd.Flags().Bool("cascade", false, "revoke its certificates and remove its credentials, logins and moves too")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return p.call(func(c *admin.Client) error {
 			if err := c.RemoveIdentity(cmd.Context(), args[0], *cascade); err != nil {

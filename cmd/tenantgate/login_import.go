@@ -102,13 +102,18 @@ func readLoginCSV(text []byte) ([]loginRow, error) {
 	var rows []loginRow
 	for {
 		record, err := r.Read()
-		line, _ := r.FieldPos(0)
 		if errors.Is(err, io.EOF) {
 			return rows, nil
 		}
-		if err != nil { // the rest cannot be told apart any more
-			return nil, hinted(fmt.Errorf("reading the CSV file: %w", err), "a value with a comma, a quote or a line end is written in quotes, its own quotes twice")
+		if broken, ok := errors.AsType[*csv.ParseError](err); ok { // the reader goes on with the next line
+			rows = append(rows, loginRow{line: broken.StartLine, problem: &admin.LoginProblem{Detail: "is no CSV: " + broken.Err.Error(),
+				Hint: "a value with a comma, a quote or a line end is written in quotes, its own quotes twice"}})
+			continue
 		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the CSV file: %w", err)
+		}
+		line, _ := r.FieldPos(0)
 		row := loginRow{line: line, values: map[string]string{}}
 		if len(record) != len(header) {
 			row.problem = &admin.LoginProblem{Detail: fmt.Sprintf("has %d values, the header %d columns", len(record), len(header)),

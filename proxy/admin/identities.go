@@ -31,6 +31,7 @@ type removal struct {
 	Logins  []string `json:"logins,omitempty"` // user names of the logins that went along
 
 	Mappings []string `json:"mappings_removed,omitempty"` // of authorities
+	Moves    []string `json:"moves_removed,omitempty"`    // callers that were moved to it, whom their logins let in again
 }
 
 // removeIdentity removes an identity; its certificates are revoked, in the registry and at the CA.
@@ -41,6 +42,7 @@ func removeIdentity(s *Server, c *call) (any, error) {
 	}
 	return nil, s.change(c, identity.ObjectIdentity, "remove", func(tx *identity.Tx) (act, error) {
 		credentials, logins, mappings := tx.IdentityCredentials(c.name), tx.IdentityLogins(c.name), tx.Mappings(c.name)
+		moves := tx.MovesTo(c.name)
 		revoked, err := tx.RemoveIdentity(c.Context(), c.name, cascade)
 		if err != nil {
 			return act{}, err
@@ -51,6 +53,9 @@ func removeIdentity(s *Server, c *call) (any, error) {
 			}
 		}
 		done := removal{Cascade: cascade, Logins: logins, Mappings: mappings}
+		for _, m := range moves {
+			done.Moves = append(done.Moves, m.Caller)
+		}
 		for _, r := range revoked {
 			if err := s.revokeAtCA(c, tx, r.Serial, "cessationOfOperation", time.Now()); err != nil {
 				return act{}, err
