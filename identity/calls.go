@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"fmt"
 	"sync"
@@ -56,6 +57,15 @@ func (c *Calls) Of(f Fingerprint) *LastCall {
 		c.cells[f] = one
 	}
 	return &one.last
+}
+
+// OfIdentity returns where to note calls of an identity with certificates of other CAs. Those are known by no binding, come anew every few hours from some CAs,
+// and are not kept one by one.
+func (c *Calls) OfIdentity(name string) *LastCall { return c.Of(CallsOfIdentity(name)) }
+
+// CallsOfIdentity is under what the calls are kept that [Calls.OfIdentity] notes, for [Calls.After]. It is the fingerprint of no certificate.
+func CallsOfIdentity(name string) Fingerprint {
+	return sha256.Sum256([]byte("tenantgate identity " + name))
 }
 
 // seen is one row to be written.

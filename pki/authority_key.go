@@ -64,8 +64,8 @@ func (ca *CA) openAuthorityKey(a *AuthorityRecord) (crypto.Signer, error) {
 		return nil, errors.New("its key is not here")
 	case LocationDatabase:
 		if a.State == AuthorityRetired {
-			key = &lateKey{public: pub, open: func() (crypto.Signer, error) { return ca.unsealAuthorityKey(a, pub) }}
-		} else if key, err = ca.unsealAuthorityKey(a, pub); err != nil {
+			key = &lateKey{public: pub, open: func() (crypto.Signer, error) { return ca.unsealAuthorityKey(a) }}
+		} else if key, err = ca.unsealAuthorityKey(a); err != nil {
 			return nil, err
 		}
 	default:
@@ -133,17 +133,29 @@ func (a *AuthorityRecord) publicKey() (crypto.PublicKey, error) {
 	return request.PublicKey, nil
 }
 
-func (ca *CA) unsealAuthorityKey(a *AuthorityRecord, pub crypto.PublicKey) (crypto.Signer, error) {
-	if ca.options.Sealer == nil {
-		return nil, errors.New("no sealer given")
+// unseal returns the key in the database as the passphrase has encrypted it.
+func (a *AuthorityRecord) unseal(sealer Sealer) (pem []byte, err error) {
+	pub, err := a.publicKey()
+	if err != nil {
+		return nil, err
 	}
 	id, err := keyID(pub)
 	if err != nil {
 		return nil, err
 	}
-	pem, err := ca.options.Sealer.Open(a.sealed, authoritySealContext(id))
-	if err != nil {
+	if pem, err = sealer.Open(a.sealed, authoritySealContext(id)); err != nil {
 		return nil, errors.New("the master key does not open it")
+	}
+	return pem, nil
+}
+
+func (ca *CA) unsealAuthorityKey(a *AuthorityRecord) (crypto.Signer, error) {
+	if ca.options.Sealer == nil {
+		return nil, errors.New("no sealer given")
+	}
+	pem, err := a.unseal(ca.options.Sealer)
+	if err != nil {
+		return nil, err
 	}
 	return decryptKey(pem, ca.options.Passphrase, ca.options.NextPassphrase)
 }

@@ -308,3 +308,11 @@ func (ca *CA) InUse() []*x509.Certificate {
 		return a != nil && a.State == AuthorityRetiring
 	})
 }
+
+// AuthorityState says where one of the CA's own certificates is in its life; "" when it never was known to sign, as a further root in the directory.
+func (ca *CA) AuthorityState(c *x509.Certificate) AuthorityState {
+	if a := ca.lineage.Load().record(fingerprintOf(c)); a != nil {
+		return a.State
+	}
+	return ""
+}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -14,7 +15,7 @@ import (
 const crlJump = 1_000_000
 
 // Restored tells the CA's tables that they were put back to how they were at a time. The numbers of revocation lists go on above all that may have been
-// published since (RFC 5280, 5.2.3), and a new list is due. Locks of those who held them then are gone. With withdraw, all enrolment tokens that look
+// published since (RFC 5280, 5.2.3), and a new list is due. Locks of those who held them then are gone, and so are the nodes of then, for which nobody is to wait. With withdraw, all enrolment tokens that look
 // unused are withdrawn, because one may have been used since; how many is returned.
 func Restored(ctx context.Context, tx *sql.Tx, backedUp, now time.Time, withdraw bool) (withdrawn int, err error) {
 	jump := int64(crlJump)
@@ -31,6 +32,9 @@ func Restored(ctx context.Context, tx *sql.Tx, backedUp, now time.Time, withdraw
 	if _, err := tx.ExecContext(ctx, `DELETE FROM pki_locks`); err != nil {
 		return 0, fmt.Errorf("removing locks: %w", err)
 	}
+	if _, err := tx.ExecContext(ctx, `DELETE FROM pki_nodes`); err != nil {
+		return 0, fmt.Errorf("forgetting nodes: %w", err)
+	}
 	if !withdraw {
 		return 0, nil
 	}
@@ -43,15 +47,52 @@ func Restored(ctx context.Context, tx *sql.Tx, backedUp, now time.Time, withdraw
 	return int(n), err
 }
 
-// CheckPassphrase reports, by a *[FileError], whether a passphrase opens an encrypted private key as [Init] writes them. name is how the error calls the key.
-func CheckPassphrase(name string, pem, passphrase []byte) error {
-	_, err := openKey(name, pem, passphrase)
+// CheckPassphrase reports, by a *[FileError], whether one of the passphrases opens an encrypted private key as [Init] writes them. name is how the error calls
+// the key.
+func CheckPassphrase(name string, pem []byte, passphrases ...[]byte) error {
+	_, err := openKey(name, pem, passphrases...)
 	return err
 }
 
+// CheckStoredKeys reports, by a *[FileError], whether the master key and one of the passphrases open the intermediates' keys in the database: those that may
+// have to sign. That of the directory may be another one's by then, or gone.
+func CheckStoredKeys(ctx context.Context, tx *sql.Tx, sealer Sealer, passphrases ...[]byte) error {
+	records, err := readAuthorityRows(ctx, tx)
+	if err != nil {
+		return fmt.Errorf("reading the CA's tables: %w", err)
+	}
+	for _, a := range records {
+		if a.Location != LocationDatabase || a.State == AuthorityRetired {
+			continue
+		}
+		name := "intermediate " + a.ID[:16]
+		pem, err := a.unseal(sealer)
+		if err != nil {
+			return &FileError{Path: name, Problem: "opening the key", Err: err}
+		}
+		if err := CheckPassphrase(name, pem, passphrases...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // RevokeListed revokes, as of the times and for the reasons that a revocation list gives, the certificates on it that are not revoked, and returns them.
-// The caller has checked who signed the list.
-func RevokeListed(ctx context.Context, tx *sql.Tx, list *x509.RevocationList) ([]Record, error) {
+// One of the CA's own certificates must have signed it: of those in files, or of those in the database. The error is a *[FileError] when none has.
+func RevokeListed(ctx context.Context, tx *sql.Tx, list *x509.RevocationList, files []*x509.Certificate) ([]Record, error) {
+	records, err := readAuthorityRows(ctx, tx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the CA's tables: %w", err)
+	}
+	for _, a := range records {
+		if a.Certificate != nil {
+			files = append(files[:len(files):len(files)], a.Certificate)
+		}
+	}
+	if !slices.ContainsFunc(files, func(c *x509.Certificate) bool { return list.CheckSignatureFrom(c) == nil }) {
+		return nil, &FileError{Path: "the revocation list of " + list.Issuer.String(), Problem: "it is not signed by the CA in the backup",
+			Hint: "give the lists of its intermediates"}
+	}
 	var revoked []Record
 	for _, e := range list.RevokedCertificateEntries {
 		serial := FormatSerial(e.SerialNumber)

@@ -122,7 +122,7 @@ func (c *Core) identify(snap *identity.Snapshot, r *Request, d *Decision) {
 	}
 	d.Named = b.Identity.Name
 	d.Binding = b
-	r.Peer.last.Note(now)
+	r.Peer.note(now)
 	if b.Identity.Disabled {
 		d.deny(record.Denied, "identity is disabled")
 		return

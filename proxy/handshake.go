@@ -63,9 +63,11 @@ func (s *Server) handshake(c *conn, from netip.Prefix) {
 		s.refuseHandshake(c, tc, err)
 		return
 	}
-	peer.last = s.cfg.Registry.Calls().Of(peer.Fingerprint)
 	if lt.authorities != nil {
 		s.settle(ctx, peer)
+	}
+	if peer.outsider == nil && !peer.anonymous() {
+		peer.last = s.cfg.Registry.Calls().Of(peer.Fingerprint)
 	}
 	s.mu.Lock()
 	c.peer = peer

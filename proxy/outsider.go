@@ -16,6 +16,7 @@ import (
 // them. What was found last is kept until the registry, our bundle, a responder's answer or the time makes it doubtful.
 type outsider struct {
 	verifier *external.Verifier
+	calls    *identity.Calls // nil where none is noted
 	chain    []*x509.Certificate
 	memo     atomic.Pointer[outsiderMemo]
 }
@@ -29,6 +30,7 @@ type outsiderMemo struct {
 
 	verdict *external.Verdict // nil when there is err
 	binding *identity.Binding
+	last    *identity.LastCall
 	named   string // also when it is refused; for records
 	err     error
 }
@@ -89,6 +91,9 @@ func (o *outsider) conclude(m *outsiderMemo, verdict *external.Verdict, now time
 	}
 	leaf := o.chain[0]
 	m.verdict, m.from, m.until = verdict, verdict.From, verdict.Until
+	if o.calls != nil {
+		m.last = o.calls.OfIdentity(holder.Name)
+	}
 	m.binding = &identity.Binding{Identity: holder, Certificate: &identity.Certificate{
 		Fingerprint: identity.FingerprintOf(leaf.Raw), Identity: holder.Name, Serial: pki.FormatSerial(leaf.SerialNumber), Subject: leaf.Subject.String(),
 		NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
@@ -107,7 +112,7 @@ func (s *Server) admit(p *Peer, snap *identity.Snapshot, trust *pki.Trust) (*ext
 			refused.authority, refused.identity = r.Authority, r.Identity
 		}
 	} else {
-		p.Authority, p.outsider = verdict.Authority, &outsider{verifier: s.cfg.External, chain: p.chain}
+		p.Authority, p.outsider = verdict.Authority, &outsider{verifier: s.cfg.External, calls: s.cfg.Registry.Calls(), chain: p.chain}
 		refused.authority, refused.identity = verdict.Authority, verdict.Identity
 		m = p.outsider.conclude(m, verdict, now)
 		p.outsider.memo.Store(m)
@@ -132,7 +137,7 @@ func (s *Server) settle(ctx context.Context, p *Peer) {
 		if r, ok := err.(*refusedPeer); ok {
 			p.Authority = r.authority
 		}
-		p.outsider = &outsider{verifier: s.cfg.External, chain: p.chain}
+		p.outsider = &outsider{verifier: s.cfg.External, calls: s.cfg.Registry.Calls(), chain: p.chain}
 		return
 	}
 	if verdict.Pending {

@@ -22,9 +22,18 @@ type Peer struct {
 
 	chain []*x509.Certificate // as shown, leaf first
 	trust *pki.Trust          // what the chain was verified against
-	last  *identity.LastCall  // where calls are noted; nil where they are not
+	last  *identity.LastCall  // where calls are noted; nil where they are not, and of an outsider
 
 	outsider *outsider // nil when our own CA issued the certificate
+}
+
+// note notes a call for which identify has found somebody.
+func (p *Peer) note(now time.Time) {
+	if p.outsider != nil {
+		p.outsider.memo.Load().last.Note(now)
+		return
+	}
+	p.last.Note(now)
 }
 
 // anonymous reports whether TLS says nothing about who it is. Only on the bridge there are such peers, and only a login can stand for them.

@@ -17,7 +17,8 @@ func newExpiryCommand(p *program) *cobra.Command {
 		Use:   "expiry",
 		Short: "List all that ends, the next end first, and how it is renewed",
 		Long: `expiry is the one list of all that ends: certificates of callers, administrators and listeners, credentials whose end is
-known, the CA, its revocation list, open enrolment tokens, and the dates by which identities must be reviewed.
+known, the CA, its revocation list, the same of other authorities, open enrolment tokens, logins, and the dates by which identities must
+be reviewed.
 
   ok        nothing is to be done
   soon      its end is near: 30 days before it for what lives half a year or longer, 7 days from a month on, 3 days from two

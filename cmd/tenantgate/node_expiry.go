@@ -21,8 +21,11 @@ func (n *node) endings() *expiry.List {
 		expiry.Administrators(n.ca),
 		expiry.Tokens(n.ca),
 		expiry.Certificates(expiry.KindServer, "tenantgate status", true, n.serverLeaves),
-		expiry.Certificates(expiry.KindRoot, newCA, false, func() map[string]*x509.Certificate { return expiry.Authorities(n.trust.Load().Roots()) }),
-		expiry.Certificates(expiry.KindIntermediate, newCA, false, func() map[string]*x509.Certificate { return expiry.Authorities(n.trust.Load().Intermediates()) }),
+		n.callerCertificateEnds,
+		expiry.Lineage(expiry.KindRoot, newCA, n.ca, func() []*x509.Certificate { return n.trust.Load().Roots() }),
+		expiry.Lineage(expiry.KindIntermediate, newCA, n.ca, func() []*x509.Certificate { return n.trust.Load().Intermediates() }),
+		expiry.OtherAuthorities(n.registry),
+		expiry.Logins(n.registry),
 		expiry.RevocationList(func() *pki.CRL {
 			crl, published := n.publish.published()
 			if !published {
@@ -42,6 +45,31 @@ func (n *node) serverLeaves() map[string]*x509.Certificate {
 		}
 	}
 	return leaves
+}
+
+// callerCertificateEnds are the ends of the certificates that callers see, where they come from elsewhere than the CA. That there is none is told by the node's
+// check.
+func (n *node) callerCertificateEnds(_ context.Context, _ time.Time, yield func(expiry.Item) bool) error {
+	source := n.source.Load()
+	if source.certificateSource == nil {
+		return nil
+	}
+	for _, s := range source.States() {
+		if s.NotAfter.IsZero() {
+			continue
+		}
+		i := expiry.Item{
+			Kind: expiry.KindServer, ID: s.Serial, Name: s.Name, Expires: s.NotAfter, Warn: expiry.Warning(s.NotAfter.Sub(s.NotBefore)), Automatic: s.Source == sourceACME,
+			Command: "tenantgate status",
+		}
+		if s.Source == sourceFiles {
+			i.Command = "replace " + s.Name
+		}
+		if !yield(i) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // endStates is what the metrics show of all that ends. What a database that is away keeps to itself is missing; that it is away others tell.

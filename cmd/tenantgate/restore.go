@@ -23,7 +23,7 @@ type restoreOptions struct {
 	masterKey      string
 	caPassphrase   string
 	passphraseFile string
-	crl            string
+	crls           []string
 	keepTokens     bool
 }
 
@@ -47,12 +47,12 @@ and the other way round. No server may run meanwhile. What is in the way is name
 It is all or nothing: when it is killed, the place is refused by serve, and the same restore again begins
 anew. Run it as the server's user, to whom the files then belong.
 
-The keys must be there before (at their places,         or by --master-key and --ca-passphrase) unless they
+The keys must be there before (at their places, or by --master-key and --ca-passphrase) unless they
 are in the backup. They are tried, and the backup must be sealed with them, before anything is written.
 
 What comes back is the state of the backup's time. What was done since is undone: certificates that were
 issued since are unknown, and those that were REVOKED SINCE ARE GOOD AGAIN; --crl takes the last revocation
-list that was published and revokes what is on it. Enrolment tokens that look unused are withdrawn, because
+list that was published and revokes what is on it; each intermediate has its own. Enrolment tokens that look unused are withdrawn, because
 they may have been used since (--keep-enrolment-tokens). Revocation lists go on with higher numbers. The
 restore is on record.`
 
@@ -94,7 +94,7 @@ func newRestoreCommand(p *program) *cobra.Command {
 	flags.StringVar(&o.masterKey, "master-key", "", "`file` with the master key, for key_file")
 	flags.StringVar(&o.caPassphrase, "ca-passphrase", "", "`file` with the passphrase of the CA's keys, for ca.passphrase_file")
 	flags.StringVar(&o.passphraseFile, "passphrase-file", "", "`file` with the passphrase of the keys in the backup, - for standard input")
-	flags.StringVar(&o.crl, "crl", "", "`file` with the newest revocation list of the CA: what is on it is revoked")
+	flags.StringArrayVar(&o.crls, "crl", nil, "`file` with the newest revocation list of an intermediate: what is on it is revoked; repeatable")
 	flags.BoolVar(&o.keepTokens, "keep-enrolment-tokens", false, "leave enrolment tokens open that look unused")
 	return cmd
 }
@@ -118,7 +118,7 @@ func (p *program) restore(ctx context.Context, cmd *cobra.Command, o *restoreOpt
 	if err := place.prove(r); err != nil {
 		return nil, err
 	}
-	if err := place.readCRL(o.crl); err != nil {
+	if err := place.readCRLs(o.crls); err != nil {
 		return nil, err
 	}
 	if err := place.refuseExisting(); err != nil {
@@ -142,7 +142,7 @@ func (p *program) explainRestore(o *restoreOptions, r *restoreResult) error {
 		field{"database", r.Database},
 		field{"enrolment tokens", fmt.Sprintf("%d withdrawn", r.Withdrawn)},
 	)
-	if o.crl != "" {
+	if len(o.crls) > 0 {
 		fields(w, field{"certificates", fmt.Sprintf("%d revoked, as the list has it", r.Revoked)})
 	}
 	fmt.Fprintf(w, "\nThis is the state of %s. What was done since is undone. Before callers are let in:\n", moment(r.Time))
@@ -156,7 +156,7 @@ func (p *program) explainRestore(o *restoreOptions, r *restoreResult) error {
 // warn says what is not as it was, and what to do about it.
 func (r *restoreResult) warn(o *restoreOptions) {
 	r.Warnings = []string{"compare the audit head with the last one that was noted: what is missing was lost"}
-	if o.crl == "" {
+	if len(o.crls) == 0 {
 		r.Warnings = append(r.Warnings, "certificates that were revoked since are good again: tenantgate cert revoke SERIAL, "+
 			"or restore anew with --crl, the last revocation list that was published")
 	} else {
@@ -176,7 +176,7 @@ func (r *restoreResult) warn(o *restoreOptions) {
 // detail is what the change record of a restore says.
 func (r *restoreResult) detail(h *backup.Header, o *restoreOptions) ([]byte, error) {
 	return json.Marshal(map[string]any{
-		"enrolment_tokens_withdrawn": r.Withdrawn, "certificates_revoked": r.Revoked, "crl": o.crl != "",
+		"enrolment_tokens_withdrawn": r.Withdrawn, "certificates_revoked": r.Revoked, "crl": len(o.crls) > 0,
 	})
 }
 

@@ -32,8 +32,9 @@ type restorePlace struct {
 
 	sealer     identity.Sealer
 	passphrase []byte // of the CA's keys
+	next       []byte // the passphrase that it was being changed to, if that lies beside the place of the other
 	authority  []*x509.Certificate
-	crl        *x509.RevocationList
+	crls       []*x509.RevocationList
 
 	madeDir string // the directory that was made for an SQLite file; "" when it was there
 }
@@ -121,7 +122,7 @@ func (r *restorePlace) findKeys(p *program, cmd *cobra.Command, o *restoreOption
 	}
 	var missing []string
 	for _, f := range r.cfg.secretFiles() {
-		if f.path == "" {
+		if f.path == "" || f.key == "ca.key_pin_file" && strings.HasPrefix(f.path, credentialPrefix) { // a PIN proves nothing here
 			continue
 		}
 		flag, given := ", or --master-key FILE", o.masterKey
@@ -145,6 +146,10 @@ func (r *restorePlace) findKeys(p *program, cmd *cobra.Command, o *restoreOption
 			}
 		} else if f.key == "ca.passphrase_file" {
 			r.passphrase = trimLine(content)
+			if r.next, err = readOptionalSecret(r.cfg.CA.nextPassphraseFile()); err != nil {
+				return fmt.Errorf("%s: %w", f.key, err)
+			}
+			r.next = trimLine(r.next)
 		}
 	}
 	if len(missing) > 0 && h.Keys != nil && sealed == nil {
@@ -159,8 +164,20 @@ func (r *restorePlace) findKeys(p *program, cmd *cobra.Command, o *restoreOption
 	return nil
 }
 
-// findKey returns one key, nil when there is none, and places it where it is not yet.
+// findKey returns one key, nil when there is none, and places it where it is not yet. One that is a systemd credential has no place: it is tried, and what
+// the unit hands out is the operator's to put there.
 func (r *restorePlace) findKey(f secretFile, given string, sealed []byte) ([]byte, error) {
+	if strings.HasPrefix(f.path, credentialPrefix) {
+		switch {
+		case given != "":
+			return readSecretFile(given)
+		case sealed != nil:
+			return sealed, nil
+		case os.Getenv("CREDENTIALS_DIRECTORY") == "":
+			return nil, nil
+		}
+		return readOptionalSecret(f.path)
+	}
 	there, err := existing(f.path)
 	if err != nil {
 		return nil, err
@@ -219,36 +236,34 @@ func (r *restorePlace) prove(b *backup.Reader) error {
 		if filepath.Base(f.path) != filepath.Base(r.cfg.CA.intermediateKeyFile()) || !bytes.Contains(f.content, []byte("PRIVATE KEY")) {
 			continue
 		}
-		if err := pki.CheckPassphrase(filepath.Base(f.path), f.content, r.passphrase); err != nil {
-			return hinted(fmt.Errorf("ca.passphrase_file: %w", err), "give the passphrase file that belongs to this CA")
+		if err := pki.CheckPassphrase(filepath.Base(f.path), f.content, r.passphrase, r.next); err != nil {
+			return wrongPassphrase(err)
 		}
 	}
 	return nil
 }
 
-// readCRL reads a revocation list, which the CA of the backup must have signed.
-func (r *restorePlace) readCRL(path string) error {
-	if path == "" {
-		return nil
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("reading the revocation list: %w", err)
-	}
-	if block, _ := pem.Decode(b); block != nil {
-		b = block.Bytes
-	}
-	list, err := x509.ParseRevocationList(b)
-	if err != nil {
-		return hinted(fmt.Errorf("reading the revocation list %s: it is none", path), "tenantgate ca crl prints one; the publish listener serves it")
-	}
-	for _, c := range r.authority {
-		if list.CheckSignatureFrom(c) == nil {
-			r.crl = list
-			return nil
+func wrongPassphrase(err error) error {
+	return hinted(fmt.Errorf("ca.passphrase_file: %w", err), "give the passphrase file that belongs to this CA")
+}
+
+// readCRLs reads revocation lists. That the CA of the backup has signed them is seen when its tables are read: its intermediates are there.
+func (r *restorePlace) readCRLs(paths []string) error {
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("reading the revocation list: %w", err)
 		}
+		if block, _ := pem.Decode(b); block != nil {
+			b = block.Bytes
+		}
+		list, err := x509.ParseRevocationList(b)
+		if err != nil {
+			return hinted(fmt.Errorf("reading the revocation list %s: it is none", path), "tenantgate ca crl prints one; the publish listener serves it")
+		}
+		r.crls = append(r.crls, list)
 	}
-	return hinted(fmt.Errorf("the revocation list %s is not signed by the CA in the backup", path), "give the list of the intermediate that signs")
+	return nil
 }
 
 // refuseExisting names what is in the way. A file that is there as it would be written is not, so that a restore which was killed can be run again.
@@ -360,8 +375,11 @@ func (r *restorePlace) settle(ctx context.Context, tx *sql.Tx, b *backup.Reader,
 	if err := identity.Restored(ctx, tx); err != nil {
 		return err
 	}
-	if r.crl != nil {
-		revoked, err := pki.RevokeListed(ctx, tx, r.crl)
+	if err := pki.CheckStoredKeys(ctx, tx, r.sealer, r.passphrase, r.next); err != nil {
+		return wrongPassphrase(err)
+	}
+	for _, list := range r.crls {
+		revoked, err := pki.RevokeListed(ctx, tx, list, r.authority)
 		if err != nil {
 			return err
 		}
@@ -370,7 +388,7 @@ func (r *restorePlace) settle(ctx context.Context, tx *sql.Tx, b *backup.Reader,
 				return err
 			}
 		}
-		result.Revoked = len(revoked)
+		result.Revoked += len(revoked)
 	}
 	detail, err := result.detail(&b.Header, o)
 	if err != nil {

@@ -109,8 +109,9 @@ func newIdentityUsesCommand(p *program) *cobra.Command {
 	return &cobra.Command{
 		Use:   "uses NAME",
 		Short: "Say where an identity is used, and who must be told",
-		Long: `uses shows the team to tell, the last call, the certificates with which callers can come and when each came last, the
-credentials with which tenants are called, and the routes that the identity's roles open.`,
+		Long: `uses shows the team to tell, the last call, the certificates with which callers can come and when each came last, the rules
+by which certificates of other CAs stand for it, the logins that do, the credentials with which tenants are called, and the
+routes that the identity's roles open.`,
 		Example: `  tenantgate identity uses erp
   tenantgate identity uses erp --json`,
 		Args: exactArgs("NAME"),
@@ -140,6 +141,7 @@ func printUses(w io.Writer, u *admin.Uses) {
 	if len(rows) > 0 {
 		table(w, []string{"SERIAL", "NOT AFTER", "LAST CALL"}, rows)
 	}
+	printOtherUses(w, u)
 	fmt.Fprintf(w, "\nroutes: %d\n", len(u.Routes))
 	rows = nil
 	for _, r := range u.Routes {
@@ -152,6 +154,29 @@ func printUses(w io.Writer, u *admin.Uses) {
 	if len(u.Credentials) > 0 {
 		printCredentials(w, u.Credentials)
 	}
+}
+
+// printOtherUses prints how callers come without a certificate of our own CA, where they do.
+func printOtherUses(w io.Writer, u *admin.Uses) {
+	if len(u.Authorities) > 0 || !u.OutsideCall.IsZero() {
+		fmt.Fprintf(w, "\ncertificates of other CAs: last call %s\n", lastCall(u.OutsideCall))
+		var rows [][]string
+		for _, a := range u.Authorities {
+			rows = append(rows, []string{a.Authority, a.Kind, a.Value})
+		}
+		if len(rows) > 0 {
+			table(w, []string{"AUTHORITY", "KIND", "VALUE"}, rows)
+		}
+	}
+	if len(u.Logins) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\nlogins: %d\n", len(u.Logins))
+	var rows [][]string
+	for _, l := range u.Logins {
+		rows = append(rows, []string{l.User, orDash(l.Owner), string(l.Stage), moment(l.Closes), lastCall(l.LastCall)})
+	}
+	table(w, []string{"LOGIN", "OWNER", "STAGE", "CLOSES", "LAST CALL"}, rows)
 }
 
 func lastCall(t time.Time) string {

@@ -18,6 +18,12 @@ type Uses struct {
 	CallsSince time.Time `json:"calls_since,omitzero"`
 	// Certificates are those that its callers can show: neither revoked nor expired, the newest first.
 	Certificates []CertificateUse `json:"certificates"`
+	// Authorities are the rules by which certificates of other CAs stand for it, those of any identity left out; OutsideCall is the last call with such a
+	// certificate, to the minute.
+	Authorities []AuthorityUse `json:"authorities"`
+	OutsideCall time.Time      `json:"outside_call,omitzero"`
+	// Logins are the legacy user names that stand for it, and are not closed.
+	Logins []LoginUse `json:"logins"`
 	// Credentials are what it calls tenants with.
 	Credentials []Credential `json:"credentials"`
 	// Routes are what its roles open to it.
@@ -28,6 +34,23 @@ type Uses struct {
 type CertificateUse struct {
 	Serial   string    `json:"serial"`
 	NotAfter time.Time `json:"not_after"`
+	LastCall time.Time `json:"last_call,omitzero"`
+}
+
+// AuthorityUse is a rule by which certificates of another CA stand for an identity.
+type AuthorityUse struct {
+	Authority string `json:"authority"`
+	Kind      string `json:"kind"`
+	Value     string `json:"value"`
+}
+
+// LoginUse is a login that stands for an identity, and when it was last used.
+type LoginUse struct {
+	User  string         `json:"user"`
+	Owner string         `json:"owner"`
+	Stage identity.Stage `json:"stage"`
+	// Closes is when it is refused from.
+	Closes   time.Time `json:"closes"`
 	LastCall time.Time `json:"last_call,omitzero"`
 }
 
@@ -59,11 +82,31 @@ func showUses(s *Server, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	logins, err := s.Registry.LoginUses(c.Context())
+	if err != nil {
+		return nil, err
+	}
+	outside, err := calls.Last(c.Context(), []*identity.Certificate{{Fingerprint: identity.CallsOfIdentity(i.Name)}})
+	if err != nil {
+		return nil, err
+	}
 	u := Uses{
 		Identity: i.Name, Owner: i.Owner, Disabled: i.Disabled, CallsSince: since, Certificates: []CertificateUse{}, Routes: []RouteUse{},
+		Authorities: authorityUses(snapshot, i.Name), OutsideCall: outside[0], LastCall: outside[0], Logins: []LoginUse{},
 		Credentials: s.withUse(snapshot.IdentityCredentials(c.name)),
 	}
 	now := time.Now()
+	for _, l := range snapshot.Logins() {
+		if l.Identity != i.Name {
+			continue
+		}
+		if logins[l.User].After(u.LastCall) {
+			u.LastCall = logins[l.User]
+		}
+		if stage := l.StageAt(now); stage != identity.StageClosed {
+			u.Logins = append(u.Logins, LoginUse{l.User, snapshot.LoginOwner(l), stage, l.Closes(), logins[l.User]})
+		}
+	}
 	for n, one := range certificates {
 		if last[n].After(u.LastCall) {
 			u.LastCall = last[n]
@@ -78,6 +121,18 @@ func showUses(s *Server, c *call) (any, error) {
 		}
 	}
 	return u, nil
+}
+
+func authorityUses(snapshot *identity.Snapshot, name string) []AuthorityUse {
+	uses := []AuthorityUse{}
+	for _, e := range snapshot.Authorities().All() {
+		for _, m := range e.Mappings {
+			if m.Identity == name {
+				uses = append(uses, AuthorityUse{e.Authority.Name, m.Kind, m.Value})
+			}
+		}
+	}
+	return uses
 }
 
 // Inactive is an identity that has not called for long.
@@ -112,12 +167,26 @@ func listInactive(s *Server, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	logins, err := s.Registry.LoginUses(c.Context())
+	if err != nil {
+		return nil, err
+	}
 	now, snapshot := time.Now(), s.Registry.Snapshot()
+	used := map[string]time.Time{} // by identity: with logins, and with certificates of other CAs
+	for _, l := range snapshot.Logins() {
+		if at := logins[l.User]; at.After(used[l.Identity]) {
+			used[l.Identity] = at
+		}
+	}
 	list := []Inactive{}
 	for _, i := range snapshot.Identities() {
 		one := Inactive{Identity: i.Name, Owner: i.Owner, Disabled: i.Disabled, Since: i.Created}
 		if since.After(one.Since) {
 			one.Since = since
+		}
+		one.LastCall = used[i.Name]
+		if at := seen[identity.CallsOfIdentity(i.Name)]; at.After(one.LastCall) {
+			one.LastCall = at
 		}
 		for _, cert := range snapshot.Certificates(i.Name) {
 			if at := seen[cert.Fingerprint]; at.After(one.LastCall) {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"github.com/tenantgate/tenantgate/pki"
@@ -68,23 +69,40 @@ func Tokens(ca *pki.CA) Source {
 	}
 }
 
-// Certificates is the source of certificates of one kind that are asked for each time: a CA's, or those of listeners, by their names. A CA's certificate is
-// replaced when there is another one of the kind that began and ends later.
+// Certificates is the source of certificates of one kind that are asked for each time, those of listeners, by their names.
 func Certificates(kind, command string, automatic bool, all func() map[string]*x509.Certificate) Source {
 	return func(_ context.Context, _ time.Time, yield func(Item) bool) error {
-		certificates := all()
-		for name, c := range certificates {
-			sum := sha256.Sum256(c.Raw)
-			i := Item{
-				Kind: kind, ID: hex.EncodeToString(sum[:]), Name: name, Expires: c.NotAfter, Warn: Warning(c.NotAfter.Sub(c.NotBefore)),
-				Automatic: automatic, Command: command,
+		for name, c := range all() {
+			i := certificate(kind, name, c)
+			i.Automatic, i.Command = automatic, command
+			if !yield(i) {
+				return nil
 			}
-			if c.IsCA {
-				for _, other := range certificates {
-					if other.NotBefore.After(c.NotBefore) && other.NotAfter.After(c.NotAfter) {
-						i.State = Replaced
-					}
-				}
+		}
+		return nil
+	}
+}
+
+// certificate is the item of one certificate.
+func certificate(kind, name string, c *x509.Certificate) Item {
+	sum := sha256.Sum256(c.Raw)
+	return Item{Kind: kind, ID: hex.EncodeToString(sum[:]), Name: name, Expires: c.NotAfter, Warn: Warning(c.NotAfter.Sub(c.NotBefore))}
+}
+
+// Lineage is the source of the CA's own certificates of one kind. One that is retiring is replaced: another one does its work. One that signs is not, whatever
+// waits to follow it. What was never known to sign (further roots in the directory) is replaced when there is one that began and ends later.
+func Lineage(kind, command string, ca *pki.CA, all func() []*x509.Certificate) Source {
+	return lineage(kind, command, ca.AuthorityState, all)
+}
+
+func lineage(kind, command string, stateOf func(*x509.Certificate) pki.AuthorityState, all func() []*x509.Certificate) Source {
+	return func(_ context.Context, _ time.Time, yield func(Item) bool) error {
+		certificates := all()
+		for name, c := range Authorities(certificates) {
+			i := certificate(kind, name, c)
+			i.Command = command
+			if state := stateOf(c); state == pki.AuthorityRetiring || state == "" && followed(c, certificates) {
+				i.State = Replaced
 			}
 			if !yield(i) {
 				return nil
@@ -94,7 +112,14 @@ func Certificates(kind, command string, automatic bool, all func() map[string]*x
 	}
 }
 
-// Authorities names a CA's certificates for [Certificates]: by their subjects, several of the same subject by their fingerprints, too.
+// followed reports whether there is a certificate that began and ends later.
+func followed(c *x509.Certificate, all []*x509.Certificate) bool {
+	return slices.ContainsFunc(all, func(other *x509.Certificate) bool {
+		return other.NotBefore.After(c.NotBefore) && other.NotAfter.After(c.NotAfter)
+	})
+}
+
+// Authorities names a CA's certificates: by their subjects, several of the same subject by their fingerprints, too.
 func Authorities(list []*x509.Certificate) map[string]*x509.Certificate {
 	named := make(map[string]*x509.Certificate, len(list))
 	for _, c := range list {

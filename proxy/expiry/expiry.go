@@ -1,5 +1,5 @@
-// Package expiry is the one list of all that ends: certificates of callers, administrators and listeners, credentials, the CA, its revocation list, open
-// enrolment tokens, and the dates by which identities must be reviewed. Whatever else ends joins the list by a [Source] of its own.
+// Package expiry is the one list of all that ends: certificates of callers, administrators and listeners, credentials, the CA, its revocation list, the same of
+// other authorities, open enrolment tokens, logins, and the dates by which identities must be reviewed. Whatever else ends joins the list by a [Source] of its own.
 //
 // It does not know who asks, who is told, or how a thing is renewed; it says by which command.
 package expiry
@@ -22,6 +22,10 @@ const (
 	KindRevocationList = "revocation_list"
 	KindToken          = "enrolment_token"
 	KindReview         = "review"
+	KindLogin          = "login"
+
+	KindAuthorityCertificate    = "authority_certificate"
+	KindAuthorityRevocationList = "authority_revocation_list"
 )
 
 // State says how near the end is.

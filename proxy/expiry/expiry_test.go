@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/tenantgate/tenantgate/identity"
 	"github.com/tenantgate/tenantgate/internal/database"
 	"github.com/tenantgate/tenantgate/internal/database/databasetest"
+	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/pki/pkitest"
 	"github.com/tenantgate/tenantgate/proxy/expiry"
 )
@@ -180,23 +182,33 @@ func TestRevokedCertificatesEndUnseen(t *testing.T) {
 	h.want(0)
 }
 
+// What counts is which one signs: one that waits does no work yet, and one that is retiring does none any more, whichever ends first.
 func TestACAThatIsRotatedIsReplaced(t *testing.T) {
 	now := time.Now()
 	old := &x509.Certificate{Raw: []byte("old"), IsCA: true, NotBefore: now.Add(-1800 * day), NotAfter: now.Add(25 * day)}
 	next := &x509.Certificate{Raw: []byte("new"), IsCA: true, NotBefore: now.Add(-day), NotAfter: now.Add(1824 * day)}
-	old.Subject.CommonName, next.Subject.CommonName = "CA", "CA"
+	brief := &x509.Certificate{Raw: []byte("brief"), IsCA: true, NotBefore: now.Add(-day), NotAfter: now.Add(20 * day)}
+	old.Subject.CommonName, next.Subject.CommonName, brief.Subject.CommonName = "CA", "CA", "CA"
+	type states map[*x509.Certificate]pki.AuthorityState
 	for _, tc := range []struct {
-		list []*x509.Certificate
-		want string
-	}{{[]*x509.Certificate{old}, "urgent"}, {[]*x509.Certificate{old, next}, "replaced ok"}} {
-		l := &expiry.List{Sources: []expiry.Source{expiry.Certificates(expiry.KindIntermediate, "", false, func() map[string]*x509.Certificate { return expiry.Authorities(tc.list) })}}
+		states states
+		want   string
+	}{
+		{states{old: pki.AuthorityActive}, "urgent"},
+		{states{old: pki.AuthorityActive, next: pki.AuthorityPending}, "urgent ok"},
+		{states{old: pki.AuthorityRetiring, next: pki.AuthorityActive}, "replaced ok"},
+		{states{old: pki.AuthorityRetiring, brief: pki.AuthorityActive}, "ok replaced"},
+		{states{old: "", next: pki.AuthorityActive}, "replaced ok"},
+	} {
+		all := func() []*x509.Certificate { return slices.Collect(maps.Keys(tc.states)) }
+		l := &expiry.List{Sources: []expiry.Source{expiry.LineageOf(expiry.KindIntermediate, func(c *x509.Certificate) pki.AuthorityState { return tc.states[c] }, all)}}
 		items, err := l.Items(t.Context(), now, nil)
 		var got []string
 		for _, i := range items {
 			got = append(got, string(i.State))
 		}
 		if err != nil || strings.Join(got, " ") != tc.want {
-			t.Errorf("%d certificates: got %q, %v, want %q", len(tc.list), got, err, tc.want)
+			t.Errorf("%d certificates: got %q, %v, want %q", len(tc.states), got, err, tc.want)
 		}
 	}
 }
