@@ -14,13 +14,12 @@ import (
 
 // authority is an entry of the registry, made ready to judge by. It is immutable.
 type authority struct {
-	entry *identity.AuthorityEntry
-	trust *pki.Trust
-	lists []*list
-	names map[string]bool // subjects of anchors and intermediates
-	// awaited are the addresses that have not given a list yet.
-	awaited []string
-	problem error // why nothing can be judged by it
+	entry   *identity.AuthorityEntry
+	trust   *pki.Trust
+	names   map[string]bool // subjects of anchors and intermediates
+	problem error           // why nothing can be judged by it
+	// lists returns the revocation lists, and the addresses that have not given one yet. The first who asks reads them.
+	lists func() (lists []*list, awaited []string)
 }
 
 // list is a revocation list whose signature was found good.
@@ -35,13 +34,29 @@ func (l *list) by(issuer *x509.Certificate) bool {
 	return bytes.Equal(l.issuer.RawSubject, issuer.RawSubject) && bytes.Equal(l.issuer.RawSubjectPublicKeyInfo, issuer.RawSubjectPublicKeyInfo)
 }
 
+// reading is a list that is read when it is asked for: a long one takes a good part of a second, for which only those wait who are judged by it.
+type reading struct {
+	mu   sync.Mutex // guards done
+	done *list
+}
+
+// read returns the list, nil when it is none of the certificates'.
+func (r *reading) read(stored *identity.RevocationList, certificates []*x509.Certificate) *list {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.done == nil || !r.done.among(certificates) {
+		r.done, _ = readStored(stored, certificates) // of a CA that is no longer among the authority's: it is as if there were none
+	}
+	return r.done
+}
+
 // compiler turns entries into authorities and keeps what did not change, so that a new rule does not cost reading a long list again.
 type compiler struct {
 	mu       sync.Mutex // guards what follows
 	of       *identity.Authorities
 	all      []*authority
 	compiled map[*identity.AuthorityEntry]*authority
-	lists    map[*identity.RevocationList]*list
+	lists    map[*identity.RevocationList]*reading
 }
 
 // get returns the authorities of a snapshot.
@@ -52,23 +67,25 @@ func (c *compiler) get(of *identity.Authorities) []*authority {
 		return c.all
 	}
 	all := make([]*authority, 0, len(of.All()))
-	compiled, lists := map[*identity.AuthorityEntry]*authority{}, map[*identity.RevocationList]*list{}
+	compiled, lists := map[*identity.AuthorityEntry]*authority{}, map[*identity.RevocationList]*reading{}
 	for _, e := range of.All() {
+		for _, stored := range e.Lists {
+			if lists[stored] = c.lists[stored]; lists[stored] == nil {
+				lists[stored] = new(reading)
+			}
+		}
 		a := c.compiled[e]
 		if a == nil {
-			a = c.compile(e)
+			a = compile(e, lists)
 		}
 		compiled[e] = a
-		for _, l := range a.lists {
-			lists[l.stored] = l
-		}
 		all = append(all, a)
 	}
 	c.of, c.all, c.compiled, c.lists = of, all, compiled, lists
 	return all
 }
 
-func (c *compiler) compile(e *identity.AuthorityEntry) *authority {
+func compile(e *identity.AuthorityEntry, readings map[*identity.RevocationList]*reading) *authority {
 	a := &authority{entry: e}
 	var certificates []*x509.Certificate
 	if a.trust, certificates, a.problem = trustOf(e.Authority); a.problem != nil {
@@ -78,23 +95,25 @@ func (c *compiler) compile(e *identity.AuthorityEntry) *authority {
 	for _, c := range certificates {
 		a.names[string(c.RawSubject)] = true
 	}
-	seen := map[string]bool{}
-	for _, stored := range e.Lists {
-		l := c.lists[stored]
-		if l == nil || !l.among(certificates) {
-			var err error
-			if l, err = readStored(stored, certificates); err != nil {
-				continue // of a CA that is no longer among the authority's: it is as if there were none
+	all := make([]*reading, len(e.Lists))
+	for i, stored := range e.Lists {
+		all[i] = readings[stored]
+	}
+	a.lists = sync.OnceValues(func() (lists []*list, awaited []string) {
+		seen := map[string]bool{}
+		for i, stored := range e.Lists {
+			if l := all[i].read(stored, certificates); l != nil {
+				seen[stored.Source] = true
+				lists = append(lists, l)
 			}
 		}
-		seen[stored.Source] = true
-		a.lists = append(a.lists, l)
-	}
-	for _, url := range e.Authority.CRLURLs {
-		if !seen[url] {
-			a.awaited = append(a.awaited, url)
+		for _, url := range e.Authority.CRLURLs {
+			if !seen[url] {
+				awaited = append(awaited, url)
+			}
 		}
-	}
+		return lists, awaited
+	})
 	return a
 }
 

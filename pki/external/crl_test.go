@@ -144,6 +144,44 @@ func TestAListOfTenMegabytes(t *testing.T) {
 	}
 }
 
+// While a long list of one CA is read, only the callers of that CA wait.
+func TestAListThatIsReadHoldsUpNoOtherCA(t *testing.T) {
+	slow, other := pkitest.NewCompany(t, "Example Root", nil), pkitest.NewCompany(t, "Other Root", nil)
+	r := openRegistry(t, nil)
+	addAuthority(t, r, identity.Authority{Name: "corp", CA: slow.PEM(), CRLRequired: true})
+	addAuthority(t, r, identity.Authority{Name: "other", CA: other.PEM()})
+	list, err := external.ReadCRL(r.Snapshot().Authorities().All()[0].Authority, "", slow.CRL(1, nil), time.Now())
+	must(t, err)
+	change(t, r, func(ctx context.Context, tx *identity.Tx) error {
+		_, err := tx.PutRevocationList(ctx, "corp", list)
+		return err
+	})
+	v := external.NewVerifier(func() *pki.Trust { return nil }, "test.internal")
+	judge := func(c *x509.Certificate) <-chan error {
+		done := make(chan error, 1)
+		go func() {
+			_, err := v.Judge(r.Snapshot().Authorities(), []*x509.Certificate{c}, time.Now())
+			done <- err
+		}()
+		return done
+	}
+	release := v.HoldLists(r.Snapshot().Authorities())
+	waiting := judge(slow.Leaf("erp", nil).Leaf)
+	select {
+	case err := <-judge(other.Leaf("erp", nil).Leaf):
+		must(t, err)
+	case <-time.After(10 * time.Second):
+		t.Error("a caller of another CA waited")
+	}
+	select {
+	case err := <-waiting:
+		t.Errorf("the list was not asked: %v", err)
+	default:
+	}
+	release()
+	must(t, <-waiting)
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

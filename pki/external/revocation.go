@@ -56,8 +56,8 @@ func (a *authority) lookUp(path []*x509.Certificate, verdict *Verdict, now time.
 				at.UTC().Format(time.RFC3339))}
 		}
 	}
-	if len(a.awaited) > 0 {
-		if err := doubt("no revocation list has come from %s yet", strings.Join(a.awaited, ", ")); err != nil {
+	if _, awaited := a.lists(); len(awaited) > 0 {
+		if err := doubt("no revocation list has come from %s yet", strings.Join(awaited, ", ")); err != nil {
 			return "", err
 		}
 	}
@@ -86,7 +86,8 @@ func (a *authority) lookUp(path []*x509.Certificate, verdict *Verdict, now time.
 // listed reports whether any list of the issuer, stale or not, names the certificate.
 func (a *authority) listed(c, issuer *x509.Certificate) (time.Time, bool) {
 	serial := pki.FormatSerial(c.SerialNumber)
-	for _, l := range a.lists {
+	lists, _ := a.lists()
+	for _, l := range lists {
 		if at, ok := l.revoked[serial]; ok && l.by(issuer) {
 			return at, true
 		}
@@ -96,8 +97,9 @@ func (a *authority) listed(c, issuer *x509.Certificate) (time.Time, bool) {
 
 // newest is the issuer's list that holds the longest; nil when there is none.
 func (a *authority) newest(issuer *x509.Certificate) *list {
+	lists, _ := a.lists()
 	var found *list
-	for _, l := range a.lists {
+	for _, l := range lists {
 		if l.by(issuer) && (found == nil || l.stored.NextUpdate.After(found.stored.NextUpdate)) {
 			found = l
 		}
