@@ -113,6 +113,15 @@ func (failing) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, ar
 
 func init() { grpclog.SetLoggerV2(failing{grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard)}) }
 
+// tryCase runs one of gRPC's cases and returns what it found wrong, nil for nothing.
+func tryCase(t *testing.T, do func(context.Context)) (broken any) {
+	defer func() { broken = recover() }()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	do(metadata.AppendToOutgoingContext(ctx, "x-forwarded-user", "admin", "cookie", "JSESSIONID=1"))
+	return nil
+}
+
 func TestTheInteroperabilityCasesOfGRPCPass(t *testing.T) {
 	for name, overTLS := range map[string]bool{"TLS": true, "prior knowledge": false} {
 		t.Run(name, func(t *testing.T) {
@@ -137,14 +146,17 @@ func TestTheInteroperabilityCasesOfGRPCPass(t *testing.T) {
 				},
 			} {
 				t.Run(name, func(t *testing.T) {
-					defer func() {
-						if broken := recover(); broken != nil {
-							t.Errorf("%v", broken)
+					attempts := 1
+					if name == "timeout on sleeping" {
+						attempts = 5 // the tenant has the same millisecond, and what it resets may reach the caller before the caller's own clock does
+					}
+					var broken any
+					for ; attempts > 0; attempts-- {
+						if broken = tryCase(t, do); broken == nil {
+							return
 						}
-					}()
-					ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-					defer cancel()
-					do(metadata.AppendToOutgoingContext(ctx, "x-forwarded-user", "admin", "cookie", "JSESSIONID=1"))
+					}
+					t.Errorf("%v", broken)
 				})
 			}
 			if tenant.unclean.Load() {

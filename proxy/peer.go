@@ -37,7 +37,7 @@ func (p *Peer) note(now time.Time) {
 }
 
 // anonymous reports whether TLS says nothing about who it is. Only on the bridge there are such peers, and only a login can stand for them.
-func (p *Peer) anonymous() bool { return p.Fingerprint == identity.Fingerprint{} }
+func (p *Peer) anonymous() bool { return len(p.chain) == 0 && p.Fingerprint == identity.Fingerprint{} }
 
 // newAnonymous describes the other end of a handshake without a certificate. No fingerprint is bound to it: it is nobody to the core.
 func newAnonymous(state tls.ConnectionState, trust *pki.Trust) *Peer {

@@ -251,7 +251,7 @@ func (f *Facts) arrived(c *usage.Caller, m *identity.Move) bool {
 	for _, l := range m.Looks {
 		seen[f.Form(l.Source)] = seen[f.Form(l.Source)] || !l.Seen.IsZero()
 	}
-	for _, p := range c.Parts {
+	for _, p := range append([]usage.Part{{Source: c.Source, LastSeen: c.Own}}, c.Parts...) {
 		if p.LastSeen.After(m.Moved) && !seen[p.Source] {
 			return false
 		}

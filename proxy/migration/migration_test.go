@@ -101,6 +101,36 @@ func status(t *testing.T) migration.Status {
 	return migration.Compute(migration.Facts{Now: now, Registry: r.Snapshot(), Callers: []usage.Caller{idle, moved, both, moving, silent}})
 }
 
+// A system of two hosts has moved when both have: one that goes on with the password would be refused with it.
+func TestACallerWithPartsHasMovedWhenAllHave(t *testing.T) {
+	r := house(t)
+	now := time.Now()
+	c := caller(1, "cluster", "10.0.0.1", 0, 10)
+	c.Own = now.Add(time.Minute)
+	c.Parts = []usage.Part{{ID: 2, Source: "10.0.0.2", Fingerprint: "t13", Agent: "curl", FirstSeen: c.FirstSeen, LastSeen: now.AddDate(0, 0, -1)}}
+	err := r.Change(t.Context(), func(tx *identity.Tx) error {
+		m := identity.Move{Login: c.Subject, Caller: c.ID.String(), Identity: "hr-batch"}
+		for _, source := range c.Sources() {
+			m.Looks = append(m.Looks, identity.Look{Source: source, Fingerprint: "t13", Agent: "curl"})
+		}
+		_, e1 := tx.AddMove(t.Context(), m)
+		_, _, e2 := tx.SeeMove(t.Context(), c.Subject, c.ID.String(), "10.0.0.2", now)
+		return errors.Join(e1, e2)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := migration.Compute(migration.Facts{Now: now.Add(time.Hour), Registry: r.Snapshot(), Callers: []usage.Caller{c}}).Logins[0]
+	if l.Callers[0].State != migration.Moving || len(l.Breaks) != 1 {
+		t.Errorf("one host still sends the password: got %s, %d would break", l.Callers[0].State, len(l.Breaks))
+	}
+	c.Own = now.AddDate(0, 0, -1)
+	l = migration.Compute(migration.Facts{Now: now.Add(time.Hour), Registry: r.Snapshot(), Callers: []usage.Caller{c}}).Logins[0]
+	if l.Callers[0].State != migration.Moved {
+		t.Errorf("got %s", l.Callers[0].State)
+	}
+}
+
 func TestStatusCountsEachCallerOnce(t *testing.T) {
 	s := status(t)
 	if len(s.Logins) != 1 {

@@ -99,13 +99,18 @@ func (r *Recorder) flush(ctx context.Context) error {
 func (r *Recorder) gather() []delta {
 	var deltas []delta
 	take := func(c *cell) {
-		d := delta{cell: c, requests: c.requests.Swap(0), failures: c.failures.Swap(0), octets: c.octets.Swap(0), first: c.first.Swap(0), last: c.last.Load(), served: c.served.Load()}
+		d := delta{cell: c, requests: c.requests.Swap(0)}
 		if d.requests == 0 {
 			c.idle++
 			return
 		}
+		d.failures, d.octets, d.first, d.last, d.served = c.failures.Swap(0), c.octets.Swap(0), c.first.Swap(0), c.last.Swap(0), c.served.Swap(0)
 		c.idle = 0
-		if d.first == 0 { // another batch was in between
+		if d.last == 0 { // the batch before has taken it
+			d.last = c.before
+		}
+		c.before = d.last
+		if d.first == 0 {
 			d.first = d.last
 		}
 		deltas = append(deltas, d)
@@ -123,6 +128,8 @@ func (d *delta) giveBack() {
 	c.failures.Add(d.failures)
 	c.octets.Add(d.octets)
 	c.first.Store(d.first)
+	latest(&c.last, d.last)
+	latest(&c.served, d.served)
 }
 
 func (r *Recorder) buryIdle() {

@@ -26,6 +26,8 @@ type Caller struct {
 
 	FirstSeen time.Time `json:"first_seen"`
 	LastSeen  time.Time `json:"last_seen"`
+	// Own is when it was last seen itself, its parts apart.
+	Own time.Time `json:"-"`
 
 	// Routes are what it used in the days that were asked for, by name; "" is where no route matched.
 	Routes []RouteUse `json:"routes"`
@@ -130,7 +132,7 @@ func Callers(ctx context.Context, q querier, f Filter) ([]Caller, error) {
 			parts = append(parts, c)
 			continue
 		}
-		c.Routes = []RouteUse{}
+		c.Routes, c.Own = []RouteUse{}, c.LastSeen
 		whole[c.ID] = &c.Caller
 	}
 	if err := rows.Err(); err != nil {

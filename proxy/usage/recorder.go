@@ -91,6 +91,7 @@ type cell struct {
 	first, last, served        atomic.Int64 // microseconds; served is the last that did not fail
 	dead                       atomic.Bool  // taken out of cells
 	idle                       int          // batches without a request; the flusher's
+	before                     int64        // last of the batch before; the flusher's
 }
 
 // Observation is one request, after its answer.
@@ -173,21 +174,31 @@ func (r *Recorder) Observe(o *Observation, m *Memo) {
 	c.count(o)
 }
 
+// count notes the times first: who gathers reads the number first, and so has the times of all that it has the number of.
 func (c *cell) count(o *Observation) {
 	at := o.Time.UnixMicro()
-	c.requests.Add(1)
+	if c.first.Load() == 0 {
+		c.first.CompareAndSwap(0, at)
+	}
+	latest(&c.last, at)
 	if o.Failed {
 		c.failures.Add(1)
 	} else {
-		c.served.Store(at)
+		latest(&c.served, at)
 	}
 	if o.Octets > 0 {
 		c.octets.Add(o.Octets)
 	}
-	if c.first.Load() == 0 {
-		c.first.CompareAndSwap(0, at)
+	c.requests.Add(1)
+}
+
+// latest puts an instant forward and, within a batch, never back: a request is counted behind its end, for when it began.
+func latest(v *atomic.Int64, at int64) {
+	for old := v.Load(); at > old; old = v.Load() {
+		if v.CompareAndSwap(old, at) {
+			return
+		}
 	}
-	c.last.Store(at)
 }
 
 func (m *Memo) find(o *Observation) *cell {

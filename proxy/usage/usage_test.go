@@ -49,6 +49,7 @@ func TestUsage(t *testing.T) {
 			{"usage is forgotten on request", testForget},
 			{"networks have names", testNetworks},
 			{"who was refused was not served", testServed},
+			{"a request that ends late puts nothing back", testLateEnd},
 			{"a request is counted once however many nodes write", testConcurrency},
 		} {
 			t.Run(tc.name, func(t *testing.T) { tc.test(t, open(t, create(t))) })
@@ -425,6 +426,33 @@ func testNetworks(t *testing.T, db *sql.DB) {
 		if _, err := usage.ParseNetworks(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), place) {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+func testLateEnd(t *testing.T, db *sql.DB) {
+	r := recorder(t, db, usage.Options{})
+	var conn usage.Memo
+	late := seen("10.0.0.1", "curl", "orders")
+	late.Time = noon.AddDate(0, 0, -1) // a connection that was open all night
+	r.Observe(seen("10.0.0.1", "curl", "orders"), &conn)
+	r.Observe(late, &conn)
+	flush(t, r)
+	c := callers(t, db, usage.Filter{})[0]
+	if !c.LastSeen.Equal(noon) || !c.FirstSeen.Equal(late.Time) && !c.FirstSeen.Equal(noon) {
+		t.Errorf("got %+v", c)
+	}
+	if n := len(c.Days); n != 1 || c.Days[0].Day != "2026-11-24" || c.Days[0].Requests != 2 {
+		t.Errorf("got days %+v", c.Days)
+	}
+	// A clock that was wrong is right again with the next batch.
+	ahead := seen("10.0.0.1", "curl", "orders")
+	ahead.Time = noon.AddDate(1, 0, 0)
+	r.Observe(ahead, &conn)
+	flush(t, r)
+	r.Observe(seen("10.0.0.1", "curl", "orders"), &conn)
+	flush(t, r)
+	if c = callers(t, db, usage.Filter{})[0]; len(c.Days) != 2 || c.Days[0].Requests != 3 {
+		t.Errorf("got days %+v", c.Days)
 	}
 }
 
