@@ -3,6 +3,7 @@ package pki
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"database/sql"
 	"encoding/base64"
 	"encoding/json"
@@ -185,6 +186,33 @@ func (s *ACMEState) OrdersSince(ctx context.Context, account string, since time.
 func (s *ACMEState) AccountOf(ctx context.Context, serial string) (account string, err error) {
 	err = s.q.QueryRowContext(ctx, `SELECT account FROM pki_acme_orders WHERE serial = $1 AND serial <> ''`, serial).Scan(&account)
 	return account, absentState("a certificate", err)
+}
+
+// maxHeld bounds the certificates of an account that [ACMEState.Held] returns.
+const maxHeld = 100
+
+// Held returns the certificates that the account has got and that are not revoked and end after since, the newest first.
+func (s *ACMEState) Held(ctx context.Context, account string, since time.Time) ([]*x509.Certificate, error) {
+	rows, err := s.q.QueryContext(ctx, `SELECT c.der FROM pki_acme_orders o JOIN pki_certificates c ON c.serial = o.serial
+		WHERE o.account = $1 AND o.serial <> '' AND c.revoked_at = 0 AND c.not_after > $2 ORDER BY o.created DESC, o.id LIMIT $3`,
+		account, since.UnixMicro(), maxHeld)
+	if err != nil {
+		return nil, fmt.Errorf("listing an account's certificates: %w", err)
+	}
+	defer rows.Close()
+	var held []*x509.Certificate
+	for rows.Next() {
+		var der []byte
+		if err := rows.Scan(&der); err != nil {
+			return nil, fmt.Errorf("listing an account's certificates: %w", err)
+		}
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("listing an account's certificates: %w", err)
+		}
+		held = append(held, c)
+	}
+	return held, rows.Err()
 }
 
 // OrderOf returns the order that an authorization belongs to, or [ErrNotFound].

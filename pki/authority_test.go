@@ -655,3 +655,18 @@ func TestALostKeyIsReplaced(t *testing.T) {
 		t.Error("the new one does not sign")
 	}
 }
+
+// What an earlier release has issued came with the root that is still there.
+func TestAnEarlierReleasesCallersHaveTheRoot(t *testing.T) {
+	l := newLineageOfFiles(t)
+	l.client(l.ca)
+	for _, table := range []string{"pki_authorities", "pki_nodes"} {
+		if _, err := l.db.ExecContext(t.Context(), "DELETE FROM "+table); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ca := l.open("after the update")
+	if holders, err := ca.WithoutRoot(t.Context(), id(ca.SigningRoot())); err != nil || len(holders) != 0 {
+		t.Errorf("they are said to have no root: %v, %v", holders, err)
+	}
+}

@@ -81,6 +81,10 @@ func (ca *CA) adopt(ctx context.Context) error {
 			Hint: "put the files back that were there; to change to this one: tenantgate ca rotate intermediate"}
 	}
 	now := ca.options.Now()
+	trusted := now
+	if len(records) == 0 { // of a release that kept no such list: whoever has a certificate of this intermediate got its root then
+		trusted = inter.NotBefore
+	}
 	root := signerOf(inter, ca.files.roots)
 	location := LocationFile
 	if ca.options.KeyURI != "" {
@@ -91,9 +95,9 @@ func (ca *CA) adopt(ctx context.Context) error {
 		return err
 	}
 	for _, a := range []*AuthorityRecord{
-		{ID: fingerprintOf(root), Kind: KindRoot, State: AuthorityActive, Certificate: root, Location: LocationFile, Created: now, Trusted: now, Activated: now},
+		{ID: fingerprintOf(root), Kind: KindRoot, State: AuthorityActive, Certificate: root, Location: LocationFile, Created: now, Trusted: trusted, Activated: trusted},
 		{ID: fingerprintOf(inter), Kind: KindIntermediate, State: AuthorityActive, Parent: fingerprintOf(root), Certificate: inter, Location: location,
-			Created: now, Trusted: now, Activated: now},
+			Created: now, Trusted: trusted, Activated: trusted},
 	} {
 		if err := insertAuthority(ctx, tx, a); err != nil {
 			return err

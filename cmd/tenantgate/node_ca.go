@@ -24,10 +24,17 @@ func nodeName() string {
 
 // caChanged puts in force what is trusted now. The certificates of our own listeners follow in followCA.
 func (n *node) caChanged(ca *pki.CA) {
-	n.trust.Store(ca.Trust())
+	n.takeTrust(ca)
 	if err := n.writeRoots(ca); err != nil {
 		n.log.Warn("writing the trusted roots beside the CA's files: commands that read them there know the old ones", "error", err)
 	}
+}
+
+// takeTrust puts in force what the CA trusts. A reload and a change of the CA may do so at once: none may put back what the other has replaced.
+func (n *node) takeTrust(ca *pki.CA) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.trust.Store(ca.Trust())
 }
 
 // writeRoots keeps root_ca.crt, which commands read, and which is what callers of the admin listener need, to what is trusted.

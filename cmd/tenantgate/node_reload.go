@@ -46,7 +46,7 @@ func (n *node) tryReload(ctx context.Context, path string) error {
 	}
 	n.ownCerts <- struct{}{}
 	defer func() { <-n.ownCerts }()
-	certs := n.certs.Load()
+	certs, signer := n.certs.Load(), n.ca.Intermediate() // one that signs from now on is followed later
 	newCerts := !slices.Equal(old.ServerNames, next.ServerNames)
 	if newCerts {
 		if certs, err = n.ca.ServerCertificates(ctx, next.ServerNames); err != nil {
@@ -76,15 +76,15 @@ func (n *node) tryReload(ctx context.Context, path string) error {
 		discard()
 		return fmt.Errorf("opening the access record again: %w", err)
 	}
-	if trust, err = n.ca.UseTrust(ctx, trust); err != nil { // the same content gives the old bundle, whose TLS tickets stay good
+	if _, err = n.ca.UseTrust(ctx, trust); err != nil { // the same content gives the old bundle, whose TLS tickets stay good
 		discard()
 		return err
 	}
 	n.level.Set(next.Log.level())
-	n.trust.Store(trust)
+	n.takeTrust(n.ca)
 	if newCerts {
 		n.certs.Swap(certs).Close()
-		n.certsOf = n.ca.Intermediate()
+		n.certsOf = signer
 	}
 	if newSource {
 		source.before = n.source.Load().certificateSource

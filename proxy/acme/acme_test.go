@@ -279,6 +279,46 @@ func TestADisabledIdentityGetsNothing(t *testing.T) {
 	h.refused(c.order(host), "unauthorized", record.Unidentified, 0)
 }
 
+// The policy lets callers that run go on, and an ACME client renews by a new order for the same names.
+func TestAnOrderForTheSameNamesIsARenewalToThePolicy(t *testing.T) {
+	const other = "erp2.example.com"
+	h := build(t)
+	h.hosts[other] = "127.0.0.1"
+	c := h.registered(func(k *pki.ACMEKey) { k.Hosts = append(k.Hosts, other) })
+	first := c.obtain(h.pki.Key(pki.P256))
+	h.change(func(ctx context.Context, tx *identity.Tx) error {
+		i, err := tx.Identity("erp")
+		if err == nil {
+			i.ReviewDate = "2020-01-31"
+			_, err = tx.SetIdentity(ctx, i)
+		}
+		return err
+	})
+	second := c.obtain(h.pki.Key(pki.P256))
+	if second == nil || h.certificates() != 2 {
+		t.Fatalf("a caller that runs is cut by a review that was missed: %d certificates", h.certificates())
+	}
+	if r := c.finalize(c.ready(host, other), h.pki.Key(pki.P256), host, other); r.status < 400 || h.certificates() != 2 {
+		t.Errorf("another name is no renewal, and was answered with %d", r.status)
+	}
+	stranger := h.registered(nil)
+	if r := stranger.finalize(stranger.ready(host), h.pki.Key(pki.P256), host); r.status < 400 || h.certificates() != 2 {
+		t.Errorf("another account renews nothing, and was answered with %d", r.status)
+	}
+	for _, old := range []*x509.Certificate{first, second} {
+		h.change(func(ctx context.Context, tx *identity.Tx) error {
+			if err := h.pki.CA.Revoke(ctx, tx.SQL(), pki.FormatSerial(old.SerialNumber), "superseded", h.now()); err != nil {
+				return err
+			}
+			_, err := tx.RevokeCertificate(ctx, identity.FingerprintOf(old.Raw), "superseded", h.now())
+			return err
+		})
+	}
+	if r := c.finalize(c.ready(host), h.pki.Key(pki.P256), host); r.status < 400 || h.certificates() != 2 {
+		t.Errorf("what was revoked is not renewed, and was answered with %d", r.status)
+	}
+}
+
 func TestANodeThatHasNotHeardJudgesInTheTransaction(t *testing.T) {
 	h := build(t)
 	_, other := h.node() // whose snapshot nobody refreshes

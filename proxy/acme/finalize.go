@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,6 +118,7 @@ type issuance struct {
 	Account string   `json:"account"`
 	Key     string   `json:"key"` // the binding's ID
 	Order   string   `json:"order"`
+	Renews  string   `json:"renews,omitempty"` // the serial number of the account's certificate before
 	Hosts   []string `json:"hosts"`
 	Source  string   `json:"source"`
 	KeyType string   `json:"key_type"`
@@ -160,17 +162,54 @@ func (c *certifier) sign(ctx context.Context, csr *x509.CertificateRequest) ([]*
 			"use those, or have the operator revoke what is not used").
 			because(fmt.Sprintf("identity %q has %d valid certificates", x.key.Name, enrolment.MaxValid))
 	}
-	issued, bound, err := enrolment.Issue(ctx, c.tx, s.CA,
-		pki.IssueOptions{Profile: profile, Name: x.key.Name, PublicKey: csr.PublicKey, Lifetime: x.key.Lifetime})
+	old, err := c.renews(ctx, hosts)
+	if err != nil {
+		return nil, err
+	}
+	issue, options := enrolment.Issue, pki.IssueOptions{Profile: profile, Name: x.key.Name, PublicKey: csr.PublicKey, Lifetime: x.key.Lifetime}
+	if old.Serial != "" {
+		issue = func(ctx context.Context, tx *identity.Tx, ca *pki.CA, o pki.IssueOptions) (*pki.Issued, identity.Certificate, error) {
+			return enrolment.Renew(ctx, tx, ca, o, old.Fingerprint)
+		}
+	}
+	issued, bound, err := issue(ctx, c.tx, s.CA, options)
 	if err != nil {
 		return nil, err
 	}
 	err = appendChange(ctx, c.tx, &x.key, "certificate.acme", identity.ObjectCertificate, issued.Serial, issuance{
-		Certificate: bound, Account: x.account.ID, Key: x.key.ID, Order: c.order.ID, Hosts: hosts, Source: x.RemoteAddr,
+		Certificate: bound, Account: x.account.ID, Key: x.key.ID, Order: c.order.ID, Renews: old.Serial, Hosts: hosts, Source: x.RemoteAddr,
 		KeyType: pki.KeyType(issued.Leaf.PublicKey), Request: x.ID,
 	})
 	x.issued = err == nil
 	return issued.Chain, err
+}
+
+// renews returns the account's certificate in whose place the order's comes, the zero value when it is one in addition: the newest for all of the names that is
+// bound to the identity, not revoked, and has not ended for longer than the identity may renew. An ACME client renews by a new order; the account's key shows
+// who asks.
+func (c *certifier) renews(ctx context.Context, hosts []string) (identity.Certificate, error) {
+	holder, err := c.tx.Identity(c.x.key.Name)
+	if err != nil {
+		return identity.Certificate{}, err
+	}
+	held, err := c.server.CA.ACMEState(c.tx.SQL()).Held(ctx, c.x.account.ID, c.server.CA.Now().Add(-time.Duration(holder.RenewGrace)))
+	if err != nil {
+		return identity.Certificate{}, err
+	}
+	for _, one := range held {
+		if slices.ContainsFunc(hosts, func(host string) bool { return !slices.Contains(one.DNSNames, host) }) {
+			continue
+		}
+		bound, err := c.tx.Certificate(identity.FingerprintOf(one.Raw))
+		switch {
+		case errors.Is(err, identity.ErrNotFound):
+		case err != nil:
+			return identity.Certificate{}, err
+		case bound.Identity == holder.Name && !bound.Revoked():
+			return bound, nil
+		}
+	}
+	return identity.Certificate{}, nil
 }
 
 // errNotHere is the answer to what has no place in an order.
