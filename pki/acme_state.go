@@ -1,13 +1,17 @@
 package pki
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
 	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/smallstep/certificates/acme"
@@ -185,6 +189,28 @@ func (s *ACMEState) OrdersSince(ctx context.Context, account string, since time.
 func (s *ACMEState) AccountOf(ctx context.Context, serial string) (account string, err error) {
 	err = s.q.QueryRowContext(ctx, `SELECT account FROM pki_acme_orders WHERE serial = $1 AND serial <> ''`, serial).Scan(&account)
 	return account, absentState("a certificate", err)
+}
+
+// Renewed returns the fingerprint of the account's newest certificate for the same hosts that is valid and not revoked, or [ErrNotFound]: another one takes
+// its place.
+func (s *ACMEState) Renewed(ctx context.Context, account string, hosts []string) (fingerprint [32]byte, err error) {
+	rows, err := s.q.QueryContext(ctx, `SELECT c.der FROM pki_acme_orders o JOIN pki_certificates c ON c.serial = o.serial
+		WHERE o.account = $1 AND c.revoked_at = 0 AND c.not_after > $2 ORDER BY c.created DESC`, account, s.ca.options.Now().UnixMicro())
+	if err != nil {
+		return fingerprint, fmt.Errorf("looking for a certificate to renew: %w", err)
+	}
+	defer rows.Close()
+	wanted := slices.Sorted(slices.Values(hosts))
+	for rows.Next() {
+		var der []byte
+		if err := rows.Scan(&der); err != nil {
+			return fingerprint, fmt.Errorf("looking for a certificate to renew: %w", err)
+		}
+		if c, err := x509.ParseCertificate(der); err == nil && slices.Equal(slices.Sorted(slices.Values(c.DNSNames)), wanted) {
+			return sha256.Sum256(der), nil
+		}
+	}
+	return fingerprint, cmp.Or(rows.Err(), ErrNotFound)
 }
 
 // OrderOf returns the order that an authorization belongs to, or [ErrNotFound].

@@ -146,7 +146,7 @@ func (c *certifier) SignWithContext(ctx context.Context, csr *x509.CertificateRe
 }
 
 func (c *certifier) sign(ctx context.Context, csr *x509.CertificateRequest) ([]*x509.Certificate, error) {
-	s, x := c.server, c.x
+	x := c.x
 	var hosts []string
 	for _, one := range c.order.Identifiers {
 		hosts = append(hosts, one.Value)
@@ -160,8 +160,7 @@ func (c *certifier) sign(ctx context.Context, csr *x509.CertificateRequest) ([]*
 			"use those, or have the operator revoke what is not used").
 			because(fmt.Sprintf("identity %q has %d valid certificates", x.key.Name, enrolment.MaxValid))
 	}
-	issued, bound, err := enrolment.Issue(ctx, c.tx, s.CA,
-		pki.IssueOptions{Profile: profile, Name: x.key.Name, PublicKey: csr.PublicKey, Lifetime: x.key.Lifetime})
+	issued, bound, err := c.issue(ctx, pki.IssueOptions{Profile: profile, Name: x.key.Name, PublicKey: csr.PublicKey, Lifetime: x.key.Lifetime}, hosts)
 	if err != nil {
 		return nil, err
 	}
@@ -171,6 +170,19 @@ func (c *certifier) sign(ctx context.Context, csr *x509.CertificateRequest) ([]*
 	})
 	x.issued = err == nil
 	return issued.Chain, err
+}
+
+// issue issues a certificate. With one for the same names that the account has already it is a renewal, by which the policy lets callers that run go on.
+func (c *certifier) issue(ctx context.Context, o pki.IssueOptions, hosts []string) (*pki.Issued, identity.Certificate, error) {
+	ca := c.server.CA
+	old, err := ca.ACMEState(c.tx.SQL()).Renewed(ctx, c.x.account.ID, hosts)
+	switch {
+	case errors.Is(err, pki.ErrNotFound):
+		return enrolment.Issue(ctx, c.tx, ca, o)
+	case err != nil:
+		return nil, identity.Certificate{}, err
+	}
+	return enrolment.Renew(ctx, c.tx, ca, o, old)
 }
 
 // errNotHere is the answer to what has no place in an order.

@@ -98,6 +98,9 @@ func problemOf(err error) *problem {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return tooBusy.because(err.Error())
 	}
+	if e, ok := errors.AsType[*identity.Error](err); ok && e.Code == identity.ErrRefused {
+		return refuse("unauthorized", "the identity gets no certificate: "+e.Message, "ask the operator: "+e.Hint)
+	}
 	if errors.Is(err, identity.ErrNotFound) {
 		return isRemoved.because(err.Error()) // the identity is gone
 	}
