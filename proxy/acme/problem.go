@@ -63,6 +63,8 @@ var statuses = map[string]int{
 // Problems that are made in more than one place.
 var (
 	notFound = withStatus(refuse("malformed", "there is no such address here", "begin with GET /acme/directory"), http.StatusNotFound)
+	notNamed = withStatus(refuse("malformed", "the host is not a name of this server", "use the directory's address as tenantgate acme key add prints it"),
+		http.StatusMisdirectedRequest)
 	noObject = withStatus(refuse("malformed", "there is no such object, or it is another account's", "make a new order"), http.StatusNotFound)
 	ourFault = refuse("serverInternal", "the server could not do it; its log says why, under the request id", "try again later")
 	tooBusy  = &problem{Type: typePrefix + "serverInternal", Title: http.StatusText(http.StatusServiceUnavailable), Status: http.StatusServiceUnavailable,
