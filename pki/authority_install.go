@@ -156,6 +156,9 @@ func (ca *CA) InstallIntermediate(ctx context.Context, tx *sql.Tx, certs []*x509
 	if err := checkIntermediate(inter, root, now); err != nil {
 		return nil, err
 	}
+	if err := ca.checkConstraints(ctx, tx, inter, root); err != nil {
+		return nil, err
+	}
 	a := &AuthorityRecord{
 		ID: fingerprintOf(inter), Kind: KindIntermediate, State: AuthorityPending, Parent: fingerprintOf(root), Certificate: inter,
 		Location: requested.Location, Installed: true, Created: now, sealed: requested.sealed,

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"database/sql"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -506,6 +507,43 @@ func TestInstallingSaysWhatIsWrong(t *testing.T) {
 	list, err := l.ca.Authorities(t.Context())
 	if err != nil || len(list) != 3 || list[2].State != pki.AuthorityRequested {
 		t.Errorf("afterwards: %v, %v", list, err)
+	}
+}
+
+// An intermediate that may not issue the names that are in use would leave the server without a certificate, and without a start.
+func TestAnIntermediateMustPermitTheNamesInUse(t *testing.T) {
+	l := newLineage(t, pkitest.Database(t))
+	for _, name := range []string{"proxy.example.com", "192.0.2.7"} {
+		if _, err := l.issue(l.ca, pki.ServerProfile(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	csr, err := x509.ParseCertificateRequest(l.request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	network := func(s string) []*net.IPNet { _, n, _ := net.ParseCIDR(s); return []*net.IPNet{n} }
+	install := func(constrain func(*x509.Certificate)) error {
+		template := pkitest.Intermediate(csr.Subject, csr.PublicKey)
+		template.PermittedDNSDomainsCritical = true
+		constrain(template)
+		_, err := l.install(nil, pkitest.Sign(t, template, l.root().Certificate, l.root().Key))
+		return err
+	}
+	for want, constrain := range map[string]func(*x509.Certificate){
+		"permit proxy.example.com":                     func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"other.example.com"} },
+		"permit 192.0.2.7":                             func(c *x509.Certificate) { c.ExcludedIPRanges = network("192.0.2.0/24") },
+		"permit spiffe://" + pkitest.TrustDomain + "/": func(c *x509.Certificate) { c.PermittedURIDomains = []string{"other.internal"} },
+	} {
+		var refused *pki.AuthorityError
+		if err := install(constrain); !errors.As(err, &refused) || !strings.Contains(refused.Problem, want) || refused.Hint == "" {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	if err := install(func(c *x509.Certificate) {
+		c.PermittedDNSDomains, c.PermittedIPRanges, c.PermittedURIDomains = []string{"example.com"}, network("192.0.2.0/24"), []string{pkitest.TrustDomain}
+	}); err != nil {
+		t.Errorf("constraints that permit all: %v", err)
 	}
 }
 

@@ -7,6 +7,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/tenantgate/tenantgate/proxy/acme"
 	"github.com/tenantgate/tenantgate/proxy/enrolment"
@@ -23,7 +26,7 @@ func newEnrolmentService(n *node) *enrolmentService {
 		Registry: n.registry, CA: n.ca, Trust: n.trust.Load, Proxy: n.proxyURL, ProxyRoots: n.proxyRoots, Record: n.records.AppendEnrolment, Metrics: n.metrics, Logger: n.log,
 	}
 	if targets := n.cfg.Enrolment.ACME.targets(); len(targets.Allow) > 0 {
-		server.ACME = &acme.Server{Registry: n.registry, CA: n.ca, Targets: targets, Logger: n.log}
+		server.ACME = &acme.Server{Registry: n.registry, CA: n.ca, Targets: targets, Named: n.namedForEnrolment, Logger: n.log}
 	}
 	return &enrolmentService{n, server.HTTP(n.certificate)}
 }
@@ -66,6 +69,16 @@ func (n *node) enrolmentURL() string {
 		return n.cfg.Enrolment.URL
 	}
 	return addressed(n.cfg.ServerNames[0], n.front.enrolment.Addr())
+}
+
+// namedForEnrolment says whether callers reach the enrolment listener by a host: those are the names in its certificate, and that of its address.
+func (n *node) namedForEnrolment(host string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if u, err := url.Parse(n.cfg.Enrolment.URL); err == nil && u.Hostname() != "" && strings.EqualFold(u.Hostname(), host) {
+		return true
+	}
+	return slices.ContainsFunc(n.cfg.ServerNames, func(name string) bool { return strings.EqualFold(strings.TrimSuffix(name, "."), host) })
 }
 
 // acmeDirectory is where ACME clients begin, "" when none is served.

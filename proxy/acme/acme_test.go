@@ -319,6 +319,56 @@ func TestAnOrderForTheSameNamesIsARenewalToThePolicy(t *testing.T) {
 	}
 }
 
+// Past its review an identity gets no new certificate, and renewals are what the policy says of renewals.
+func TestThePolicyTellsRenewalsFromNewCertificates(t *testing.T) {
+	h := build(t)
+	runs, fresh := h.registered(nil), h.registered(nil)
+	first := runs.obtain(h.pki.Key(pki.P256))
+	policy := func(past string) {
+		t.Helper()
+		h.change(func(ctx context.Context, tx *identity.Tx) error {
+			p := identity.DefaultPolicy()
+			p.RefusePastReview = past
+			_, err := tx.SetPolicy(ctx, p)
+			return err
+		})
+	}
+	h.change(func(ctx context.Context, tx *identity.Tx) error {
+		i, err := tx.Identity("erp")
+		if err != nil {
+			return err
+		}
+		i.ReviewDate = "2020-01-31"
+		_, err = tx.SetIdentity(ctx, i)
+		return err
+	})
+	policy(identity.RefuseNew)
+	h.refused(fresh.finalize(fresh.ready(host), h.pki.Key(pki.P256), host), "unauthorized", record.Unidentified, 1)
+	if second := runs.obtain(h.pki.Key(pki.P256)); second.Equal(first) || h.certificates() != 2 {
+		t.Error("it was not renewed")
+	}
+	policy(identity.RefuseAll)
+	h.refused(runs.finalize(runs.ready(host), h.pki.Key(pki.P256), host), "unauthorized", record.Unidentified, 2)
+
+	policy(identity.RefuseNew)
+	h.change(func(ctx context.Context, tx *identity.Tx) error { // whoever has none that is good begins anew
+		list, err := tx.Certificates("erp")
+		if err != nil {
+			return err
+		}
+		for _, c := range list {
+			if _, err := tx.RevokeCertificate(ctx, c.Fingerprint, "superseded", h.now()); err != nil {
+				return err
+			}
+			if err := h.pki.CA.Revoke(ctx, tx.SQL(), c.Serial, "superseded", h.now()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	h.refused(runs.finalize(runs.ready(host), h.pki.Key(pki.P256), host), "unauthorized", record.Unidentified, 2)
+}
+
 func TestANodeThatHasNotHeardJudgesInTheTransaction(t *testing.T) {
 	h := build(t)
 	_, other := h.node() // whose snapshot nobody refreshes

@@ -148,7 +148,7 @@ func (c *certifier) SignWithContext(ctx context.Context, csr *x509.CertificateRe
 }
 
 func (c *certifier) sign(ctx context.Context, csr *x509.CertificateRequest) ([]*x509.Certificate, error) {
-	s, x := c.server, c.x
+	x := c.x
 	var hosts []string
 	for _, one := range c.order.Identifiers {
 		hosts = append(hosts, one.Value)

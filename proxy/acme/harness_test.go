@@ -113,7 +113,8 @@ func (h *house) node() (*identity.Registry, string) {
 		h.t.Fatal(err)
 	}
 	server := &enrolment.Server{Registry: registry, CA: h.pki.CA, Trust: h.pki.CA.Trust, Record: h.record, Metrics: record.NewMetrics(h.metrics),
-		ACME: &acme.Server{Registry: registry, CA: h.pki.CA, Targets: h.targets}}
+		ACME: &acme.Server{Registry: registry, CA: h.pki.CA, Targets: h.targets,
+			Named: func(name string) bool { return name == "localhost" }}}
 	certificate := h.pki.Server("localhost")
 	serve := server.HTTP(func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate, nil })
 	go func() { _ = serve.ServeTLS(enrolment.Bound(l), "", "") }()

@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -188,5 +189,26 @@ func TestWebPagesAreRefused(t *testing.T) {
 	r.Body.Close()
 	if r.StatusCode != http.StatusForbidden {
 		t.Errorf("got %d", r.StatusCode)
+	}
+}
+
+// A server that an account has been led to cannot use here what the account has signed for it.
+func TestWhatWasSignedForAnotherServerIsRefused(t *testing.T) {
+	h := build(t)
+	c := h.registered(nil)
+	there := "https://acme.example.net/acme/new-order"
+	request, err := http.NewRequestWithContext(t.Context(), "POST", h.url+"/acme/new-order", bytes.NewReader(c.sign(there, identifiers(host), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Host = "acme.example.net"
+	request.Header.Set("Content-Type", joseType)
+	response, err := c.http.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if body, _ := io.ReadAll(response.Body); response.StatusCode != http.StatusMisdirectedRequest || !strings.Contains(string(body), "not a name of this server") {
+		t.Errorf("got %d %s", response.StatusCode, body)
 	}
 }

@@ -63,6 +63,8 @@ var statuses = map[string]int{
 // Problems that are made in more than one place.
 var (
 	notFound = withStatus(refuse("malformed", "there is no such address here", "begin with GET /acme/directory"), http.StatusNotFound)
+	notNamed = withStatus(refuse("malformed", "the host is not a name of this server", "use the directory's address as tenantgate acme key add prints it"),
+		http.StatusMisdirectedRequest)
 	noObject = withStatus(refuse("malformed", "there is no such object, or it is another account's", "make a new order"), http.StatusNotFound)
 	ourFault = refuse("serverInternal", "the server could not do it; its log says why, under the request id", "try again later")
 	tooBusy  = &problem{Type: typePrefix + "serverInternal", Title: http.StatusText(http.StatusServiceUnavailable), Status: http.StatusServiceUnavailable,
@@ -97,6 +99,9 @@ func problemOf(err error) *problem {
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return tooBusy.because(err.Error())
+	}
+	if e, ok := errors.AsType[*identity.Error](err); ok && e.Code == identity.ErrRefused {
+		return refuse("unauthorized", "the identity gets no certificate: "+e.Message, "ask the operator: "+e.Hint)
 	}
 	if errors.Is(err, identity.ErrNotFound) {
 		return isRemoved.because(err.Error()) // the identity is gone

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -39,6 +40,9 @@ type Server struct {
 	CA       *pki.CA
 	// Targets says which hosts may be called to look at their answers to challenges.
 	Targets Targets
+	// Named says whether a host, without its port and in lower case, is a name of this server: a message that was signed for another server must not be good
+	// here, whoever brings it and whatever Host he sends with it (RFC 8555 section 6.4). nil takes every host.
+	Named func(host string) bool
 	// Logger is told of what fails in the background; nil discards it.
 	Logger *slog.Logger
 
@@ -175,6 +179,9 @@ func (s *Server) serve(ctx context.Context, x *exchange) error {
 	if !ok {
 		return notFound
 	}
+	if s.Named != nil && !s.Named(hostOf(x.Host)) {
+		return notNamed.because("the request was for the host " + x.Host)
+	}
 	x.id = id
 	if r.signer == nobody {
 		if x.Method != http.MethodGet && x.Method != http.MethodHead {
@@ -201,6 +208,14 @@ func (s *Server) serve(ctx context.Context, x *exchange) error {
 	}
 	s.forget(ctx)
 	return r.serve(s, ctx, x)
+}
+
+// hostOf is a Host header without its port, in lower case.
+func hostOf(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return strings.ToLower(strings.Trim(host, "[]"))
 }
 
 func wrongMethod(x *exchange, allow string) error {
