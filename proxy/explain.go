@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,8 @@ import (
 // Question is a request that nobody sends: what would become of it?
 type Question struct {
 	Identity string
+	// Login is the user name that the request would be sent with, on the bridge, and its right password; "" is a certificate.
+	Login string
 	// Certificate is what the caller would show, leaf first; nil is the identity's newest certificate that is valid, whose chain is taken for good.
 	Certificate []*x509.Certificate
 	Method      string
@@ -63,6 +66,9 @@ type explainer struct {
 	ask  Request
 	path Decision // of the stages that are asked one by one
 	out  Explanation
+
+	login    *identity.Login // nil: it is asked about a certificate
+	observed bool            // the login's requests go to the tenant as they come
 }
 
 func (e *explainer) pass(name, format string, args ...any) {
@@ -90,14 +96,17 @@ func (s *Server) Explain(q *Question) Explanation {
 		e.out.Outcome, e.out.Cause = record.Unidentified, "there is no such identity"
 		return e.out
 	}
-	e.ask = Request{Peer: e.peer(), Source: q.Source, Host: q.Host, Method: q.Method, Target: q.Target, Length: q.BodySize, Now: e.at}
-	mine := e.certificate()
+	e.ask = Request{Source: q.Source, Host: q.Host, Method: q.Method, Target: q.Target, Length: q.BodySize, Now: e.at}
+	mine := e.who()
 	e.identity()
-	e.policy()
+	if !e.observed {
+		e.policy()
+	}
 	e.request()
 	e.out.Outcome = record.Served
 	if !mine {
-		e.out.Outcome, e.out.Cause = record.Unidentified, "the certificate is not one of this identity"
+		first := e.failed()
+		e.out.Outcome, e.out.Cause = first.Outcome, "the "+first.Name+" is not one of this identity"
 		return e.out
 	}
 	var d Decision
@@ -106,12 +115,25 @@ func (s *Server) Explain(q *Question) Explanation {
 	if first := e.failed(); d.Outcome != record.Served && first == nil { // a stage of Decide that no step shows
 		e.fail("decision", d.Outcome, "", "%s", d.Cause)
 	}
+	if e.observed { // the limits and credentials are the identity's, as whom it does not go
+		e.foresight(&d)
+		return e.out
+	}
 	e.limits()
 	e.tenant()
 	if first := e.failed(); e.out.Outcome == record.Served && first != nil {
 		e.out.Outcome, e.out.Cause = first.Outcome, first.Reason
 	}
 	return e.out
+}
+
+// who looks at what says who calls. It reports whether that is the identity, if anybody.
+func (e *explainer) who() (mine bool) {
+	if e.q.Login != "" {
+		return e.claim()
+	}
+	e.ask.Peer = e.peer()
+	return e.certificate()
 }
 
 // failed is the first step that failed, nil when none did.
@@ -217,7 +239,10 @@ func (e *explainer) request() {
 	enabled := *e.id
 	enabled.Disabled = false // that is another step
 	d := &e.path
-	d.Outcome, d.Binding = record.Served, &identity.Binding{Identity: &enabled, Certificate: &identity.Certificate{}}
+	d.Outcome, d.Binding = record.Served, &identity.Binding{Identity: &enabled, Certificate: &identity.Certificate{}, Login: e.login}
+	if d.Login = e.login; e.login != nil {
+		d.Stage = e.login.StageAt(e.at)
+	}
 	ask := e.ask
 	if ask.Peer == nil {
 		ask.Peer = &Peer{}
@@ -240,10 +265,17 @@ func (e *explainer) request() {
 	}
 	role := d.Route.Route.Role
 	e.pass("route", "%s leads to tenant %s", d.Route.Route.Name, d.Route.Tenant.Name)
-	if d.Outcome != record.Served {
-		e.fail("role", d.Outcome, "tenantgate identity set "+e.id.Name+" --add-role "+role, "the route requires %s, which the identity does not hold", role)
-	} else {
+	switch {
+	case d.Outcome == record.Served && e.observed:
+		e.pass("role", "a login that is observed needs none")
+	case d.Outcome == record.Served:
 		e.pass("role", "it holds %s", role)
+	case e.login != nil && !e.login.AllowsRoute(d.Route.Route.Name):
+		e.fail("role", d.Outcome, "tenantgate login set "+e.login.User+" --route "+d.Route.Route.Name, "the login may not use route %s", d.Route.Route.Name)
+	case e.login != nil && !d.Binding.HasRole(role) && slices.Contains(e.id.Roles, role):
+		e.fail("role", d.Outcome, "tenantgate login set "+e.login.User+" --role "+role, "the route requires %s, which the identity holds and the login may not use", role)
+	default:
+		e.fail("role", d.Outcome, "tenantgate identity set "+e.id.Name+" --add-role "+role, "the route requires %s, which the identity does not hold", role)
 	}
 	d.Outcome = record.Served
 	if checkBody(&ask, d); d.Outcome != record.Served {

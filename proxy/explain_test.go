@@ -172,3 +172,71 @@ func BenchmarkDecideWithPolicies(b *testing.B) {
 		core.Decide(&req, &d)
 	}
 }
+
+// TestExplainAgreesWithTheBridge is TestExplainAgreesWithTheRequestPath for logins.
+func TestExplainAgreesWithTheBridge(t *testing.T) {
+	b := newBridge(t)
+	b.addLogin()
+	b.tenant.mu.Lock()
+	b.tenant.valid[right] = "the caller"
+	b.tenant.mu.Unlock()
+	c := b.stranger()
+	allDay := []string{"daily 00:00-04:00 UTC", "daily 04:00-08:00 UTC", "daily 08:00-12:00 UTC", "daily 12:00-16:00 UTC", "daily 16:00-20:00 UTC", "daily 20:00-24:00 UTC"}
+	for _, tc := range []struct {
+		name     string
+		login    func(*identity.Login)
+		identity func(*identity.Identity)
+		path     string
+		step     string // that fails; "" is none
+		outcome  record.Outcome
+	}{
+		{"open", nil, nil, "/http/orders/1", "", record.Served},
+		{"warned", func(l *identity.Login) { l.Stage = identity.StageWarned }, nil, "/http/orders/1", "", record.Served},
+		{"brownout", func(l *identity.Login) { l.Stage, l.Brownouts = identity.StageBrownout, allDay }, nil, "/http/orders/1", "login", record.LoginBrownout},
+		{"closed", func(l *identity.Login) { l.Stage = identity.StageClosed }, nil, "/http/orders/1", "login", record.LoginClosed},
+		{"another network", func(l *identity.Login) { l.Networks = []string{"192.0.2.0/24"} }, nil, "/http/orders/1", "login", record.Denied},
+		{"another route", func(l *identity.Login) { l.Routes = []string{"exact"} }, nil, "/http/orders/1", "role", record.Denied},
+		{"not its role", func(l *identity.Login) { l.Roles = []string{"stock.read"} }, func(i *identity.Identity) { i.Roles = append(i.Roles, "stock.read") }, "/http/orders/1", "role", record.Denied},
+		{"no role", nil, nil, "/http/stock/1", "role", record.Denied},
+		{"certificates only", nil, func(i *identity.Identity) { i.CertificatesOnly = true }, "/http/orders/1", "login", record.Denied},
+		{"disabled", nil, func(i *identity.Identity) { i.Disabled = true }, "/http/orders/1", "identity", record.Denied},
+		{"network of the identity", nil, func(i *identity.Identity) { i.Networks = []string{"192.0.2.0/24"} }, "/http/orders/1", "network", record.NetworkDenied},
+		{"observed, without the role", func(l *identity.Login) { l.Stage = identity.StageObserve }, nil, "/http/stock/1", "", record.Served},
+		{"observed, from another network than the identity's", func(l *identity.Login) { l.Stage = identity.StageObserve }, func(i *identity.Identity) { i.Networks = []string{"192.0.2.0/24"} },
+			"/http/orders/1", "", record.Served},
+		{"observed, without a route", func(l *identity.Login) { l.Stage = identity.StageObserve }, nil, "/nowhere", "route", record.NoRoute},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b.change(func(tx *identity.Tx) error { return tx.RemoveLogin(t.Context(), "P2001234567") })
+			b.limit("orders", func(i *identity.Identity) {
+				*i = identity.Identity{Name: i.Name, Owner: i.Owner, Roles: []string{"orders.send"}}
+				if tc.identity != nil && !strings.Contains(tc.name, "disabled") {
+					tc.identity(i)
+				}
+			})
+			b.addLogin(func(l *identity.Login) {
+				if tc.login != nil {
+					tc.login(l)
+				}
+			})
+			if tc.name == "disabled" {
+				b.limit("orders", tc.identity)
+			}
+			e := b.server.Explain(&proxy.Question{Identity: "orders", Login: "P2001234567", Method: "GET", Host: "localhost", Target: tc.path, Source: netip.MustParseAddr("127.0.0.1")})
+			a := c.get(tc.path, "Authorization", right)
+			if got := outcomeOf(t, a); got != e.Outcome.String() || e.Outcome != tc.outcome {
+				t.Errorf("it ends with %s and was explained as %v, want %v: %+v", got, e.Outcome, tc.outcome, e.Steps)
+			}
+			failed := failedSteps(e)
+			if (tc.step == "") != (len(failed) == 0) || tc.step != "" && (failed[0].Name != tc.step || failed[0].Outcome != e.Outcome || failed[0].Reason == "") {
+				t.Errorf("failed %+v, want %q", failed, tc.step)
+			}
+		})
+	}
+	b.limit("orders", func(i *identity.Identity) {
+		*i = identity.Identity{Name: i.Name, Owner: i.Owner, Roles: []string{"orders.send"}}
+	})
+	if e := b.server.Explain(&proxy.Question{Identity: "stock", Login: "P2001234567", Method: "GET", Host: "localhost", Target: "/http/stock/1"}); e.Outcome == record.Served {
+		t.Errorf("of another identity: %+v", e)
+	}
+}

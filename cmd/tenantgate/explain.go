@@ -16,6 +16,9 @@ the identity is enabled, its networks and windows, route, role and body, its lim
 the tenant, the credential, the protection against request forgery. Of each step it says whether it passes and
 why and, where it does not, which command would change that. The verdict is that of the request path itself.
 
+With --login the request would come to the bridge with a user name and its right password: its stage, networks,
+routes and roles are looked at in the place of a certificate.
+
 Nothing is spent and nothing is recorded. Limits are those of the node that is asked, as of now; what the
 tenant and the token server would say is not known (tenant check asks them).
 
@@ -32,7 +35,8 @@ func newExplainCommand(p *program) *cobra.Command {
 		Example: `  tenantgate explain erp POST /http/orders
   tenantgate explain erp POST https://gate.example.com/http/orders --from 10.1.2.3 --body-size 2MiB
   tenantgate explain erp GET /http/orders/1 --at 2026-12-24T22:00:00+01:00
-  tenantgate explain erp GET /http/orders/1 --certificate erp.pem --json`,
+  tenantgate explain erp GET /http/orders/1 --certificate erp.pem --json
+  tenantgate explain hr POST /http/orders --login P2001234567 --from 10.1.2.3`,
 		Args: exactArgs("IDENTITY", "METHOD", "URL"),
 	}
 	flags := cmd.Flags()
@@ -40,6 +44,7 @@ func newExplainCommand(p *program) *cobra.Command {
 	flags.StringVar(&at, "at", "", "`time` at which it would come, as 2006-01-02T15:04:05Z or with an offset (default now)")
 	flags.StringVar(&certificate, "certificate", "",
 		"PEM `file` of the certificate that would be shown, with its chain (default: the newest valid one of the identity)")
+	flags.StringVar(&q.Login, "login", "", "user `name` that would be sent with its right password, in the place of a certificate")
 	flags.Var(&size, "body-size", "`size` of its body, such as 2MiB")
 	flags.Lookup("body-size").DefValue = ""
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -49,6 +54,9 @@ func newExplainCommand(p *program) *cobra.Command {
 			if q.At, err = time.Parse(time.RFC3339, at); err != nil {
 				return usageError(cmd, "--at %q is not a time such as 2026-12-24T22:00:00+01:00", at)
 			}
+		}
+		if certificate != "" && q.Login != "" {
+			return usageError(cmd, "--login and --certificate exclude each other")
 		}
 		if certificate != "" {
 			b, err := p.readInput(certificate, "--certificate")

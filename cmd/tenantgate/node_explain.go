@@ -14,7 +14,7 @@ func (n *node) explain(q admin.ExplainQuestion) admin.Explanation {
 		q.Host = n.ownName()
 	}
 	e := n.proxy.Explain(&proxy.Question{
-		Identity: q.Identity, Certificate: q.Certificate, Method: q.Method, Host: q.Host, Target: q.Target, Source: q.From, BodySize: q.BodySize, At: q.At,
+		Identity: q.Identity, Login: q.Login, Certificate: q.Certificate, Method: q.Method, Host: q.Host, Target: q.Target, Source: q.From, BodySize: q.BodySize, At: q.At,
 	})
 	answer := admin.Explanation{Allowed: e.Outcome.String() == "served", Outcome: e.Outcome.String(), Cause: e.Cause}
 	for _, s := range e.Steps {

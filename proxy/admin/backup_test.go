@@ -79,6 +79,7 @@ func TestExplainRefusesWhatCannotBeARequest(t *testing.T) {
 		"url":         {Identity: "erp", Method: "GET", URL: "ftp://x/"},
 		"from":        {Identity: "erp", Method: "GET", URL: "/", From: "10.0.0.0/8"},
 		"certificate": {Identity: "erp", Method: "GET", URL: "/", Certificate: "x"},
+		"login":       {Identity: "erp", Method: "GET", URL: "/", Login: "P1", Certificate: "x"},
 		"body_size":   {Identity: "erp", Method: "GET", URL: "/", BodySize: -1},
 	} {
 		_, err := h.client.Explain(t.Context(), q)

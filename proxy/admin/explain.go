@@ -16,6 +16,8 @@ import (
 type ExplainRequest struct {
 	// Identity is who would call. Required.
 	Identity string `json:"identity"`
+	// Login is the user name that it would be sent with, on the bridge, and its right password; "" is a certificate.
+	Login string `json:"login,omitempty"`
 	// Method and URL are what would be asked for: https://host/path?query, or /path?query with the first of the server's names as the host.
 	// Required.
 	Method string `json:"method"`
@@ -32,7 +34,7 @@ type ExplainRequest struct {
 
 // ExplainQuestion is an [ExplainRequest] that was read.
 type ExplainQuestion struct {
-	Identity, Method, Target string
+	Identity, Login, Method, Target string
 
 	Host        string     // "" is the server's own
 	From        netip.Addr // invalid when none is given
@@ -53,7 +55,7 @@ type Explanation struct {
 
 // ExplainedStep is one thing that was looked at.
 type ExplainedStep struct {
-	// Name is a word: certificate, identity, network, window, request, route, role, body, capacity, concurrency, rate, quota, tenant, credential, csrf.
+	// Name is a word: certificate or login, identity, network, window, request, route, role, body, capacity, concurrency, rate, quota, tenant, credential, csrf, would.
 	Name string `json:"name"`
 	// State is pass, fail or skip.
 	State string `json:"state"`
@@ -81,17 +83,22 @@ func explainRequest(s *Server, c *call) (any, error) {
 	if _, ok := s.Registry.Snapshot().Identity(q.Identity); !ok {
 		return nil, absent(identity.ObjectIdentity, q.Identity)
 	}
+	if _, ok := s.Registry.Snapshot().Login(identity.NormalUser(q.Login)); !ok && q.Login != "" {
+		return nil, absent(identity.ObjectLogin, q.Login)
+	}
 	return s.Explain(q), nil
 }
 
 // read refuses what could not be a request.
 func (r *ExplainRequest) read() (ExplainQuestion, error) {
-	q := ExplainQuestion{Identity: r.Identity, Method: r.Method, At: r.At, BodySize: r.BodySize}
+	q := ExplainQuestion{Identity: r.Identity, Login: r.Login, Method: r.Method, At: r.At, BodySize: r.BodySize}
 	switch {
 	case r.Identity == "":
 		return q, invalid("identity", "no identity is given", "name who would call")
 	case r.Method == "":
 		return q, invalid("method", "no method is given", "GET, POST or another one")
+	case r.Login != "" && r.Certificate != "":
+		return q, invalid("login", "a certificate is given besides", "beside a certificate a login is not looked at: give one of them")
 	case r.BodySize < 0:
 		return q, invalid("body_size", "the size is negative", "give octets")
 	}
