@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tenantgate/tenantgate/pki"
 	"github.com/tenantgate/tenantgate/proxy/acme"
 	"github.com/tenantgate/tenantgate/proxy/enrolment"
 )
@@ -78,7 +79,7 @@ func (n *node) namedForEnrolment(host string) bool {
 	if u, err := url.Parse(n.cfg.Enrolment.URL); err == nil && u.Hostname() != "" && strings.EqualFold(u.Hostname(), host) {
 		return true
 	}
-	return slices.ContainsFunc(n.cfg.ServerNames, func(name string) bool { return strings.EqualFold(strings.TrimSuffix(name, "."), host) })
+	return slices.ContainsFunc(n.cfg.ServerNames, func(name string) bool { return pki.NormalServerName(name) == pki.NormalServerName(host) })
 }
 
 // acmeDirectory is where ACME clients begin, "" when none is served.
