@@ -172,7 +172,7 @@ func (c *certifier) sign(ctx context.Context, csr *x509.CertificateRequest) ([]*
 			return enrolment.Renew(ctx, tx, ca, o, old.Fingerprint)
 		}
 	}
-	issued, bound, err := issue(ctx, c.tx, s.CA, options)
+	issued, bound, err := issue(ctx, c.tx, c.server.CA, options)
 	if err != nil {
 		return nil, err
 	}
