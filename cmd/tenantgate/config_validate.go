@@ -72,9 +72,7 @@ func (c *Config) validate() error {
 		checks = append(checks, invalidKey{"enrolment.listen", addressProblem(c.Enrolment.Listen)})
 	}
 	checks = append(checks, invalidKey{"enrolment.url", urlProblem(c.Enrolment.URL)}, invalidKey{"enrolment.proxy_url", urlProblem(c.Enrolment.ProxyURL)})
-	for _, problem := range acmeProblems(&c.Enrolment) {
-		checks = append(checks, problem)
-	}
+	checks = append(checks, acmeProblems(&c.Enrolment)...)
 	if c.Admin.Listen != "" {
 		checks = append(checks, invalidKey{"admin.listen", addressProblem(c.Admin.Listen)})
 	} else if c.Admin.Socket == "" {
